@@ -1,0 +1,165 @@
+"""What a broker promises: every backend keeps this, and one contract suite checks it.
+
+A `Session` is one connection. It is never repaired: when it is lost, every pending call and every
+subscription raises `ConnectionLost`, and the owner drops what it held and opens another. What was not
+acknowledged comes again.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, Self, runtime_checkable
+
+PROTOBUF = "application/x-protobuf"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable quorum queue: at-least-once delivery, and one active consumer at a time.
+
+    A message delivered more than `delivery_limit` times, or rejected, goes to the exchange `dead_letter`.
+    """
+
+    name: str
+    dead_letter: str | None = None
+    delivery_limit: int | None = None
+    single_active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An append-only log: any number of readers, each from the first record."""
+
+    name: str
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange: `topic` routes by pattern, `fanout` to everything bound."""
+
+    name: str
+    kind: Literal["topic", "fanout"] = "topic"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Messages of `exchange` whose routing key matches `key` go to `queue`.
+
+    Keys are words joined by dots; `*` stands for one word, `#` for any number of words.
+    """
+
+    queue: str
+    exchange: str
+    key: str = "#"
+
+
+Declarable = Queue | Stream | Exchange | Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What travels: a body and the properties a broker carries beside it."""
+
+    body: bytes | bytearray | memoryview
+    type: str = ""
+    message_id: str = ""
+    correlation_id: str = ""
+    user_id: str | None = None
+    content_type: str = PROTOBUF
+    headers: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """Ready messages and consumers of a queue, at the moment of asking.
+
+    Of a stream, `messages` is not exact.
+    """
+
+    messages: int
+    consumers: int
+
+
+class Delivery(Protocol):
+    """A message lent to its consumer until it is settled, once, by one of the three calls.
+
+    All three raise `ConnectionLost` when the session died first; the message then comes again.
+    """
+
+    message: Message
+    exchange: str
+    routing_key: str
+    redelivered: bool
+
+    async def ack(self) -> None:
+        """Done: never deliver this again."""
+
+    async def nack(self) -> None:
+        """Not now: put it back, it will be delivered again, flagged as redelivered."""
+
+    async def reject(self) -> None:
+        """Never: move it to the queue's dead-letter exchange, or drop it where there is none."""
+
+
+class Subscription(Protocol):
+    """Deliveries as an async iterator.
+
+    Ends when it is closed or when its queue or stream is deleted; raises `ConnectionLost` when the session
+    dies. Closing gives unsettled deliveries back to the queue.
+    """
+
+    def __aiter__(self) -> AsyncIterator[Delivery]: ...
+
+    async def __anext__(self) -> Delivery: ...
+
+    async def close(self) -> None: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One connection to a broker."""
+
+    @property
+    def user(self) -> str:
+        """The user the broker authenticated."""
+
+    async def declare(self, *items: Declarable) -> None:
+        """Make sure that these exist, in the order given.
+
+        Raises `TopologyConflict` if one exists with other arguments, `AccessRefused` without permission.
+        """
+
+    async def delete(self, name: str) -> None:
+        """Delete a queue or stream with all it holds; a name that does not exist is no error."""
+
+    async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
+        """Publish, and return once the broker has the message safe (publisher confirm).
+
+        The default exchange `""` routes to the queue or stream whose name is the routing key. Raises
+        `Unroutable` when no queue takes it, `TooLarge` beyond the broker's limit, `AccessRefused`.
+        """
+
+    async def consume(self, queue: str, *, prefetch: int) -> Subscription:
+        """Consume a queue, at most `prefetch` deliveries unsettled at a time. Raises `NotFound`.
+
+        Of several consumers of a `single_active` queue one gets all deliveries, until it goes.
+        """
+
+    async def read(self, stream: str, *, prefetch: int = 64) -> Subscription:
+        """Read a stream from its first record and on as it grows. Raises `NotFound`.
+
+        Deliveries come with a credit of `prefetch`; acknowledge each to get more.
+        """
+
+    async def count(self, name: str) -> QueueCount:
+        """Ready messages and consumers. Raises `NotFound`."""
+
+    async def wait_lost(self) -> None:
+        """Return when the session is lost or closed."""
+
+    async def close(self) -> None:
+        """Close; unsettled deliveries go back to their queues. Harmless when repeated or after a loss."""

@@ -1,0 +1,91 @@
+"""Every exchange, queue, stream and routing key, and nothing that talks to a broker.
+
+Routing keys on the topic exchanges are `<run>.<client>.<what>`. Clients may publish to `fl.up` only, and their
+permission there pins the second word to their own name: **that word is who sent it.**
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from broker.base import Binding, Declarable, Exchange, Queue, Stream
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""What a run or client may be called: it becomes one word of a routing key."""
+
+UP: Final = Exchange("fl.up")
+DOWN: Final = Exchange("fl.down")
+DEAD: Final = Exchange("fl.dead", "fanout")
+RUNS: Final = Stream("fl.runs")
+DEAD_QUEUE: Final = Queue("fl.dead", single_active=False)
+
+DELIVERY_LIMIT: Final = 50
+"""How often one message may come back before it is dead-lettered: far above the takeovers one round sees."""
+
+LEADER_PREFETCH: Final = 10_000
+"""Replies of the open round stay unacknowledged until its commit, so this bounds the clients of one round."""
+
+
+def base() -> tuple[Declarable, ...]:
+    """What every run shares."""
+    return (UP, DOWN, DEAD, DEAD_QUEUE, Binding(DEAD_QUEUE.name, DEAD.name), RUNS)
+
+
+def client(name: str) -> tuple[Declarable, ...]:
+    """The queue of one daemon: requests of all runs' leaders."""
+    queue = Queue(client_queue(name), dead_letter=DEAD.name, delivery_limit=DELIVERY_LIMIT)
+    return (queue, Binding(queue.name, DOWN.name, f"*.{name}.#"))
+
+
+def run(run_id: str) -> tuple[Declarable, ...]:
+    """What one run needs from its first message on: its log and its leader's queue."""
+    queue = Queue(run_queue(run_id), dead_letter=DEAD.name, delivery_limit=DELIVERY_LIMIT)
+    return (Stream(run_log(run_id)), queue, Binding(queue.name, UP.name, f"{run_id}.#"))
+
+
+def client_queue(name: str) -> str:
+    return f"fl.client.{name}"
+
+
+def run_queue(run_id: str) -> str:
+    return f"fl.run.{run_id}.server"
+
+
+def run_log(run_id: str) -> str:
+    return f"fl.run.{run_id}.log"
+
+
+def weights_stream(run_id: str, round_: int, writer: str) -> str:
+    """Weights of a round. `writer` keeps a half-written stream of a dead leader apart from its successor's."""
+    return f"fl.run.{run_id}.w.{round_}.{writer}"
+
+
+def update_stream(run_id: str, round_: int, client_name: str) -> str:
+    return f"fl.run.{run_id}.u.{round_}.{client_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A routing key on `fl.up` or `fl.down`, taken apart."""
+
+    run: str
+    client: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.run}.{self.client}.{self.what}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Key":
+        """Raises `ValueError` unless the key has its three words."""
+        words = text.split(".", 2)
+        if len(words) != 3:
+            raise ValueError(f"routing key {text!r} is not <run>.<client>.<what>")
+        return cls(*words)
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name`, or raise `ValueError` saying what a name may hold."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{what} {name!r}: use 1 to 64 letters, digits, '-' or '_', starting with a letter or digit")
+    return name
