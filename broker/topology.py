@@ -40,7 +40,7 @@ def client(name: str) -> tuple[Declarable, ...]:
 def run(run_id: str) -> tuple[Declarable, ...]:
     """What one run needs from its first message on: its log and its leader's queue."""
     queue = Queue(run_queue(run_id), dead_letter=DEAD.name, delivery_limit=DELIVERY_LIMIT)
-    return (Stream(run_log(run_id)), queue, Binding(queue.name, UP.name, f"{run_id}.#"))
+    return (Stream(run_log(run_id)), queue, Binding(queue.name, UP.name, f"{run_id}.*.*"))
 
 
 def client_queue(name: str) -> str:

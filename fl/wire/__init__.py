@@ -1,0 +1,1 @@
+"""What travels: generated protobuf code, and its translation to and from our own values."""

@@ -1,0 +1,3 @@
+"""Fluffle: federated learning over RabbitMQ."""
+
+__version__ = "0.1.0"

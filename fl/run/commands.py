@@ -1,0 +1,115 @@
+"""What a leader is to do: plain data, performed by `fl.server`, each one harmless when repeated."""
+
+from dataclasses import dataclass
+
+from fl.core.data_info import DataInfo
+from fl.run.events import Kind, Parcel, Record, Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Write these to the log, in this order; each comes back as an event once it is safe there."""
+
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendJoinReply:
+    """Tell a client whether it takes part."""
+
+    client: str
+    accepted: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SendInit:
+    """Ask a client to build the model."""
+
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendRound:
+    """Ask a client for its part of the open round."""
+
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendStop:
+    """Tell a client that the run is over, with the weights that it leaves."""
+
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteWeights:
+    """Make the first weights from the data info, or take those submitted → `WeightsCompleted` or `StartFailed`."""
+
+    data_info: DataInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Combine the held replies of these clients, in this order → `Folded`."""
+
+    kind: Kind
+    round: int
+    clients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """After `seconds` → `TimeUp`. Replaces whatever timer was set; None: no timer."""
+
+    timer: Timer
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep the message of this event unacknowledged until the next `Release`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Acknowledge all that is held: what it caused is in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The message of this event has no effect; count it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Delete bulk that nothing refers to: `parcels`, and what dead `leaders` may have half-written for `round`."""
+
+    parcels: tuple[Parcel, ...] = ()
+    round: int = 0
+    leaders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Announce the end, then delete the run's queue. The leader's last command."""
+
+
+Command = (
+    Append
+    | SendJoinReply
+    | SendInit
+    | SendRound
+    | SendStop
+    | CompleteWeights
+    | Fold
+    | SetTimer
+    | Hold
+    | Release
+    | Drop
+    | Sweep
+    | Close
+)

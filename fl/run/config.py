@@ -1,0 +1,74 @@
+"""Configuration that people write: frozen, checked once at the edge, and errors that name the nearest known key."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from fl.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of everything read from TOML, JSON or keyword arguments."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        known = sorted(field.alias or name for name, field in cls.model_fields.items())
+        if isinstance(data, dict):
+            for key in data:
+                if key not in known:
+                    raise ValueError(unknown_key(str(key), known))
+        return data
+
+    @classmethod
+    def parse(cls, data: Any, source: str) -> Self:
+        """Validate `data`; raises `ConfigError` naming `source`, the key and what would be right."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(explain(error, source)) from None
+
+    @classmethod
+    def from_params(cls, **params: Any) -> Self:
+        """Build from keyword arguments. Raises `ConfigError`."""
+        return cls.parse(params, cls.__name__)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Build from a TOML file. Raises `ConfigError`."""
+        return cls.parse(read_toml(path), str(path))
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises `ConfigError` where it is missing or not TOML."""
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """A sentence that refuses `key` and names the nearest known one."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"
+
+
+def explain(error: ValidationError, source: str) -> str:
+    """Every problem on a line of its own: where, what, and what was given."""
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "top level"
+        message = item["msg"].removeprefix("Value error, ")
+        shown = "" if item["type"] in {"value_error", "missing"} else f" (got {item['input']!r})"
+        lines.append(f"{source}: {where}: {message}{shown}")
+    return "\n".join(lines)

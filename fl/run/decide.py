@@ -1,0 +1,241 @@
+"""What the leader makes of what it observes: each input changes what is `seen` and may ask for a record."""
+
+from dataclasses import replace
+
+from fl.core.data_info import combine, fits
+from fl.errors import DataError
+from fl.run.commands import Append, Command, Drop, Fold, Hold, SendInit, SendJoinReply, SendRound
+from fl.run.events import (
+    CancelAsked,
+    ClientFailed,
+    ClientsAdmitted,
+    ClientsGone,
+    ClientsReady,
+    Folded,
+    InitAnswered,
+    Input,
+    JoinAsked,
+    Note,
+    Replied,
+    RoundCommitted,
+    RunInitialised,
+    StartFailed,
+    Status,
+    Timer,
+    TimeUp,
+    Trouble,
+    WeightsCompleted,
+)
+from fl.run.follow import end, fail, following, listing
+from fl.run.state import Phase, RunState, apply
+
+Decision = tuple[RunState, tuple[Command, ...]]
+
+
+def decide(state: RunState, event: Input) -> Decision:
+    """What is seen after `event`, and what is to be done about it."""
+    match event:
+        case JoinAsked():
+            return _on_join(state, event)
+        case InitAnswered(client=client):
+            return _on_init(state, client)
+        case Replied():
+            return _on_reply(state, event)
+        case ClientFailed():
+            return _on_failure(state, event)
+        case ClientsGone(clients=clients):
+            return _on_gone(state, clients)
+        case TimeUp(timer=timer):
+            return state, _on_time_up(state, timer)
+        case CancelAsked(reason=reason):
+            return state, (Append((end(state, Status.CANCELLED, reason),)),)
+        case WeightsCompleted(data_info=data_info, weights=weights):
+            return state, (Append((RunInitialised(data_info, weights),)),)
+        case StartFailed(reason=reason):
+            return state, (fail(state, reason),)
+        case Folded():
+            return state, _on_folded(state, event)
+        case _:
+            raise TypeError(f"not an event: {event!r}")
+
+
+# ---- joining --------------------------------------------------------------------------------------------------------
+
+
+def _on_join(state: RunState, event: JoinAsked) -> Decision:
+    problem = event.problem or _misfit(state, event)
+    if problem is not None:
+        return state, (SendJoinReply(event.client, accepted=False, reason=problem),)
+    if state.phase is not Phase.REGISTERING:
+        known = event.client in state.clients
+        return state, _rejoin(state, event.client) if known else (_admit_late(event),)
+    joining = {**state.seen.joining, event.client: event.data_info}
+    state = replace(state, seen=replace(state.seen, joining=joining))
+    return state, (Hold(), *_close_registration(state, timed_out=False))
+
+
+def _misfit(state: RunState, event: JoinAsked) -> str | None:
+    """Why this client cannot take part in a run that has started; None if it can."""
+    if state.phase is Phase.REGISTERING:
+        return None
+    register, late = state.spec.run.registration, event.client not in state.clients
+    if late and not state.spec.run.late_join:
+        return "registration is closed, and the run takes no late joiners"
+    if late and register.max_clients is not None and len(state.clients) >= register.max_clients:
+        return f"the run has its {register.max_clients} clients"
+    agreed = state.data_info or combine({name: client.data_info for name, client in state.clients.items()})
+    try:
+        fits(event.data_info, agreed)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _admit_late(event: JoinAsked) -> Command:
+    return Append((ClientsAdmitted(((event.client, event.data_info),)),))
+
+
+def _rejoin(state: RunState, client: str) -> tuple[Command, ...]:
+    """Bring a daemon that was restarted to where the run is."""
+    return (SendJoinReply(client, accepted=True), *_initialise_again(state, client))
+
+
+def _initialise_again(state: RunState, client: str) -> tuple[Command, ...]:
+    if state.weights is None:
+        return ()
+    again = (SendRound(client),) if state.open is not None and _awaited(state, client) else ()
+    return (SendInit(client), *again)
+
+
+def _close_registration(state: RunState, *, timed_out: bool) -> tuple[Command, ...]:
+    register, joining = state.spec.run.registration, state.seen.joining
+    full = register.max_clients is not None and len(joining) >= register.max_clients
+    enough = register.max_clients is None and register.timeout is None and len(joining) >= register.min_clients
+    if timed_out and len(joining) < register.min_clients:
+        reason = f"{len(joining)} of at least {register.min_clients} clients joined within {register.timeout:g} s"
+        return (_refuse_all(state, reason),)
+    if not (full or enough or timed_out):
+        return ()
+    try:
+        combine(joining)
+    except DataError as error:
+        return (_refuse_all(state, str(error)),)
+    return (Append((ClientsAdmitted(tuple(sorted(joining.items()))),)),)
+
+
+def _refuse_all(state: RunState, reason: str) -> Command:
+    return Append((ClientsAdmitted((), tuple(Note(client, reason) for client in sorted(state.seen.joining))),))
+
+
+# ---- answers --------------------------------------------------------------------------------------------------------
+
+
+def _awaited(state: RunState, client: str) -> bool:
+    """Whether this client's answer still matters to what the run waits for."""
+    if state.seen.folding or client in state.seen.done or client in state.seen.out:
+        return False
+    if state.phase is Phase.INITIALISING:
+        return client in state.clients
+    return state.open is not None and client in state.open.opened.participants
+
+
+def _on_init(state: RunState, client: str) -> Decision:
+    if client not in state.clients:
+        return state, (Drop("initialised without being admitted"),)
+    if state.phase is Phase.INITIALISING:
+        state = replace(state, seen=state.seen.with_done(client))
+        return state, (Hold(), *_close_when_complete(state))
+    if state.clients[client].ready:
+        return state, ()
+    return state, (Append((ClientsReady((client,)),)),)
+
+
+def _on_reply(state: RunState, event: Replied) -> Decision:
+    open_ = state.open
+    if open_ is None or (event.round, event.kind) != (open_.opened.round, open_.opened.kind):
+        return state, (Drop("its round is not open"),)
+    if not _awaited(state, event.client):
+        return state, (Drop("answered before, or not asked"),)
+    if state.weights is None or event.base != state.weights.digest:
+        return state, (Drop("started from other weights than the committed ones"),)
+    seen = state.seen
+    seen = seen.with_done(event.client) if event.problem is None else seen.with_out(event.client, event.problem)
+    state = replace(state, seen=seen)
+    return state, (Hold(), *_close_when_complete(state))
+
+
+def _on_failure(state: RunState, event: ClientFailed) -> Decision:
+    if event.client not in state.clients:
+        return state, (Drop("not admitted"),)
+    if event.trouble is Trouble.UNINITIALISED:
+        return state, _initialise_again(state, event.client)
+    stale = event.round and (state.open is None or event.round != state.open.opened.round)
+    if stale or not _awaited(state, event.client):
+        return state, (Drop("nothing was awaited from it"),)
+    state = replace(state, seen=state.seen.with_out(event.client, event.text))
+    return state, (Hold(), *_close_when_complete(state))
+
+
+def _on_gone(state: RunState, clients: tuple[str, ...]) -> Decision:
+    seen = state.seen
+    for client in clients:
+        if _awaited(state, client):
+            seen = seen.with_out(client, "gone: nobody has consumed its queue for a while")
+    state = replace(state, seen=seen)
+    return state, _close_when_complete(state)
+
+
+# ---- closing --------------------------------------------------------------------------------------------------------
+
+
+def _on_time_up(state: RunState, timer: Timer) -> tuple[Command, ...]:
+    if timer is Timer.REGISTRATION and state.phase is Phase.REGISTERING:
+        return _close_registration(state, timed_out=True)
+    if timer is Timer.INITIALISATION and state.phase is Phase.INITIALISING:
+        return _close(state)
+    if timer is Timer.ROUND and state.open is not None and not state.seen.folding:
+        return _close(state)
+    return ()
+
+
+def _close_when_complete(state: RunState) -> tuple[Command, ...]:
+    """Close what is open once nobody is left to wait for."""
+    if state.open is None and state.phase is not Phase.INITIALISING:
+        return ()
+    awaited = len(state.clients if state.open is None else state.open.opened.participants)
+    if state.seen.folding or len(state.seen.done) + len(state.seen.out) < awaited:
+        return ()
+    return _close(state)
+
+
+def _close(state: RunState) -> tuple[Command, ...]:
+    answered = tuple(sorted(state.seen.done))
+    if state.open is None:
+        return (Append((ClientsReady(answered, _missing(state, tuple(state.clients))),)),)
+    opened, needed = state.open.opened, state.spec.run.min_replies
+    if len(answered) < needed:
+        lost = listing(_missing(state, opened.participants))
+        return (fail(state, f"{state.open.name}: {len(answered)} of at least {needed} replies{lost}"),)
+    return (Fold(opened.kind, opened.round, answered),)
+
+
+def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
+    assert state.open is not None, "what is being folded stays open until it is committed"
+    opened = state.open.opened
+    committed = RoundCommitted(
+        opened.round,
+        opened.kind,
+        event.participants,
+        _missing(state, opened.participants),
+        weights=event.weights,
+        server_state=event.server_state,
+        loss=event.loss,
+        metrics=event.metrics,
+        note=event.note,
+    )
+    return (Append((committed, following(apply(state, committed)))),)
+
+
+def _missing(state: RunState, asked: tuple[str, ...]) -> tuple[Note, ...]:
+    late = "no answer in time"
+    return tuple(Note(name, state.seen.out.get(name, late)) for name in sorted(asked) if name not in state.seen.done)

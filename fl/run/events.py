@@ -1,0 +1,257 @@
+"""All that can happen to a run.
+
+*Records* are decisions: they are in the log, and a run's state is a fold over them. *Inputs* are observations of the
+leader: messages, timers, the outcome of a command. They may lead to records; by themselves nothing lasts of them.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from fl.core.data_info import DataInfo
+
+
+class Kind(Enum):
+    """What a round is for."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class Status(Enum):
+    """How a run ended."""
+
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Tensors as they travel; decisions look at nothing but their digest."""
+
+    digest: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to tell about one client."""
+
+    client: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientResult:
+    """One client's part in a committed round."""
+
+    client: str
+    n_steps: int = 0
+    n_samples: int = 0
+    seconds: float = 0.0
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricValue:
+    """A metric over all clients: `shape` is empty for a scalar, `values` are in C order."""
+
+    name: str
+    values: tuple[float, ...]
+    shape: tuple[int, ...] = ()
+
+
+# ---- records --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderStarted:
+    """From here on only records of this leader count."""
+
+    leader: str
+    worker: str
+    logic_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsAdmitted:
+    """Who takes part; the first such record closes registration, later ones are late joiners."""
+
+    clients: tuple[tuple[str, DataInfo], ...]
+    refused: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunInitialised:
+    """What all data have in common, and the weights that the first round starts from."""
+
+    data_info: DataInfo
+    weights: Parcel
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsReady:
+    """Who built the model; `failed` ones take no part unless they join again."""
+
+    clients: tuple[str, ...]
+    failed: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOpened:
+    """Requests of this round may go out now."""
+
+    round: int
+    kind: Kind
+    participants: tuple[str, ...]
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCommitted:
+    """The commit point of a round. `weights` are new in a training round and None in an evaluation."""
+
+    round: int
+    kind: Kind
+    participants: tuple[ClientResult, ...]
+    dropped: tuple[Note, ...] = ()
+    weights: Parcel | None = None
+    server_state: Parcel | None = None
+    loss: float | None = None
+    metrics: tuple[MetricValue, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The last record that counts. `weights` are those of `best_round`; None if there never were any."""
+
+    status: Status
+    reason: str
+    best_round: int = 0
+    weights: Parcel | None = None
+
+
+Record = LeaderStarted | ClientsAdmitted | RunInitialised | ClientsReady | RoundOpened | RoundCommitted | RunEnded
+
+
+# ---- inputs ---------------------------------------------------------------------------------------------------------
+
+
+class Timer(Enum):
+    """What is being waited for."""
+
+    REGISTRATION = "registration"
+    INITIALISATION = "initialisation"
+    ROUND = "round"
+
+
+class Trouble(Enum):
+    """Why a client could not do what it was asked for."""
+
+    UNINITIALISED = "uninitialised"
+    REFUSED = "refused"
+    FAILED = "failed"
+    VERSION = "version"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAsked:
+    """A daemon wants to take part. `problem` says why it cannot, where the message itself shows that."""
+
+    client: str
+    data_info: DataInfo
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InitAnswered:
+    """A daemon has built the model."""
+
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A daemon answered a round's request. `problem` says why the content must not enter the sum."""
+
+    client: str
+    kind: Kind
+    round: int
+    base: bytes
+    """Digest of the weights it started from."""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFailed:
+    """A daemon could not do what it was asked for; `round` is 0 and `base` empty outside rounds."""
+
+    client: str
+    trouble: Trouble
+    text: str
+    round: int = 0
+    base: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsGone:
+    """Nobody has consumed the queues of these clients for longer than the grace period."""
+
+    clients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeUp:
+    """A timer that was set has run out."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """The researcher wants the run to end."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsCompleted:
+    """Outcome of `CompleteWeights`."""
+
+    data_info: DataInfo
+    weights: Parcel
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """`CompleteWeights` is impossible for these data."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Outcome of `Fold`: the combined round, safe at the broker but not yet committed."""
+
+    participants: tuple[ClientResult, ...]
+    weights: Parcel | None = None
+    server_state: Parcel | None = None
+    loss: float | None = None
+    metrics: tuple[MetricValue, ...] = ()
+    note: str = ""
+
+
+Input = (
+    JoinAsked
+    | InitAnswered
+    | Replied
+    | ClientFailed
+    | ClientsGone
+    | TimeUp
+    | CancelAsked
+    | WeightsCompleted
+    | StartFailed
+    | Folded
+)
+Event = Record | Input

@@ -1,0 +1,51 @@
+"""Every decision of a run's leader, as one pure function: `step(state, event) -> (state, commands)`.
+
+There is no clock, no socket and no chance in here. An *input* changes what is `seen` and may ask for records to be
+appended; a *record* changes the state and asks for what follows from it. A new leader replays the log, which
+performs nothing, and then does what `resume` says: all of it is harmless when it was done before.
+"""
+
+from dataclasses import replace
+
+from fl.run.commands import Append, Command, Drop, Fold, SetTimer, Sweep
+from fl.run.decide import Decision, decide
+from fl.run.events import Event, Record, Timer
+from fl.run.follow import await_initialisation, effects, farewell, following, prepare, request, welcome
+from fl.run.state import Phase, RunState, apply
+
+LOGIC_VERSION = 1
+"""Goes up when the same log would lead to other decisions."""
+
+
+def step(state: RunState, event: Event) -> Decision:
+    """What an event makes of a run, and what is to be done about it."""
+    if isinstance(event, Record):
+        state = apply(state, event)
+        return state, effects(state, event)
+    if state.phase is Phase.ENDED:
+        return state, (Drop("the run is over"),)
+    state, commands = decide(state, event)
+    if any(isinstance(command, Fold) for command in commands):
+        state = replace(state, seen=replace(state.seen, folding=True))
+    return state, commands
+
+
+def resume(state: RunState) -> tuple[Command, ...]:
+    """What a new leader does after replaying the log."""
+    match state.phase:
+        case Phase.REGISTERING:
+            return (SetTimer(Timer.REGISTRATION, state.spec.run.registration.timeout),)
+        case Phase.PREPARING:
+            return prepare(state)
+        case Phase.INITIALISING:
+            return (*_welcome_the_rest(state), await_initialisation(state))
+        case Phase.ENDED:
+            return farewell(state)
+    if state.open is None:
+        return (*_welcome_the_rest(state), Append((following(state),)))
+    sweep = Sweep(state.garbage, state.open.opened.round, state.open.leaders[:-1])
+    return (*_welcome_the_rest(state), *request(state.open.opened), sweep)
+
+
+def _welcome_the_rest(state: RunState) -> tuple[Command, ...]:
+    return welcome(sorted(name for name, client in state.clients.items() if not client.ready))

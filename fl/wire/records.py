@@ -1,0 +1,154 @@
+"""The log's records, to and from protobuf."""
+
+from collections.abc import Iterable
+
+from google.protobuf.message import DecodeError
+
+from broker.base import Message
+from fl.errors import BadMessage
+from fl.run.events import (
+    ClientResult,
+    ClientsAdmitted,
+    ClientsReady,
+    Kind,
+    LeaderStarted,
+    MetricValue,
+    Note,
+    Parcel,
+    Record,
+    RoundCommitted,
+    RoundOpened,
+    RunEnded,
+    RunInitialised,
+    Status,
+)
+from fl.wire import records_pb2 as pb
+from fl.wire.envelope import PROTOCOL
+from fl.wire.tensors import open_parcel, parcel, read_data_info, write_data_info
+from fl.wire.tensors_pb2 import Tensors
+
+_KINDS = {Kind.TRAIN: pb.RoundKind.TRAIN, Kind.EVALUATE: pb.RoundKind.EVALUATE}
+_KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
+
+
+def write_record(leader: str, record: Record, *, now: float) -> Message:
+    """A message for the run's log."""
+    entry = pb.LogRecord(protocol=PROTOCOL, leader=leader, at=now)
+    match record:
+        case LeaderStarted():
+            entry.leader_started.worker = record.worker
+            entry.leader_started.logic_version = record.logic_version
+        case ClientsAdmitted():
+            clients = (pb.AdmittedClient(client=name, data_info=write_data_info(info)) for name, info in record.clients)
+            entry.clients_admitted.CopyFrom(pb.ClientsAdmitted(clients=clients, refused=_notes(record.refused)))
+        case RunInitialised():
+            data_info = write_data_info(record.data_info)
+            entry.run_initialised.CopyFrom(pb.RunInitialised(data_info=data_info, weights=open_parcel(record.weights)))
+        case ClientsReady():
+            entry.clients_ready.CopyFrom(pb.ClientsReady(clients=record.clients, failed=_notes(record.failed)))
+        case RoundOpened():
+            entry.round_opened.round = record.round
+            entry.round_opened.kind = _KINDS[record.kind]
+            entry.round_opened.participants.extend(record.participants)
+            entry.round_opened.deadline_s = record.deadline_s or 0.0
+        case RoundCommitted():
+            entry.round_committed.CopyFrom(_write_committed(record))
+        case RunEnded():
+            ended = entry.run_ended
+            ended.status, ended.reason, ended.best_round = record.status.value, record.reason, record.best_round
+            if record.weights is not None:
+                ended.weights.CopyFrom(open_parcel(record.weights))
+        case _:
+            raise TypeError(f"not a record: {record!r}")
+    return Message(entry.SerializeToString(), type=entry.WhichOneof("record") or "")
+
+
+def read_record(message: Message) -> tuple[pb.LogRecord, Record]:
+    """The entry as it stands in the log, and its record. Raises `BadMessage`."""
+    try:
+        entry = pb.LogRecord.FromString(bytes(message.body))
+        return entry, _read(entry)
+    except (DecodeError, KeyError, ValueError) as error:
+        raise BadMessage(f"a record of type {message.type!r} in the run's log cannot be read: {error}") from None
+
+
+def _read(entry: pb.LogRecord) -> Record:
+    match entry.WhichOneof("record"):
+        case "leader_started":
+            started = entry.leader_started
+            return LeaderStarted(entry.leader, started.worker, started.logic_version)
+        case "clients_admitted":
+            admitted = entry.clients_admitted
+            clients = tuple((item.client, read_data_info(item.data_info)) for item in admitted.clients)
+            return ClientsAdmitted(clients, _read_notes(admitted.refused))
+        case "run_initialised":
+            initialised = entry.run_initialised
+            return RunInitialised(read_data_info(initialised.data_info), parcel(initialised.weights))
+        case "clients_ready":
+            return ClientsReady(tuple(entry.clients_ready.clients), _read_notes(entry.clients_ready.failed))
+        case "round_opened":
+            opened = entry.round_opened
+            kind = _KINDS_BACK[opened.kind]
+            return RoundOpened(opened.round, kind, tuple(opened.participants), opened.deadline_s or None)
+        case "round_committed":
+            return _read_committed(entry.round_committed)
+        case "run_ended":
+            ended = entry.run_ended
+            weights = _read_parcel(ended, "weights")
+            return RunEnded(Status(ended.status), ended.reason, ended.best_round, weights)
+    raise ValueError("it is empty, or of a kind that this release does not know")
+
+
+def _write_committed(record: RoundCommitted) -> pb.RoundCommitted:
+    message = pb.RoundCommitted(
+        round=record.round,
+        kind=_KINDS[record.kind],
+        participants=(
+            pb.ClientResult(
+                client=one.client, n_steps=one.n_steps, n_samples=one.n_samples, seconds=one.seconds, loss=one.loss
+            )
+            for one in record.participants
+        ),
+        dropped=_notes(record.dropped),
+        loss=record.loss,
+        metrics=(pb.Metric(name=one.name, values=one.values, shape=one.shape) for one in record.metrics),
+        note=record.note,
+    )
+    if record.weights is not None:
+        message.weights.CopyFrom(open_parcel(record.weights))
+    if record.server_state is not None:
+        message.server_state.CopyFrom(open_parcel(record.server_state))
+    return message
+
+
+def _read_committed(message: pb.RoundCommitted) -> RoundCommitted:
+    participants = tuple(
+        ClientResult(one.client, one.n_steps, one.n_samples, one.seconds, one.loss if one.HasField("loss") else None)
+        for one in message.participants
+    )
+    return RoundCommitted(
+        message.round,
+        _KINDS_BACK[message.kind],
+        participants,
+        _read_notes(message.dropped),
+        weights=_read_parcel(message, "weights"),
+        server_state=_read_parcel(message, "server_state"),
+        loss=message.loss if message.HasField("loss") else None,
+        metrics=tuple(MetricValue(one.name, tuple(one.values), tuple(one.shape)) for one in message.metrics),
+        note=message.note,
+    )
+
+
+def _read_parcel(message: pb.RoundCommitted | pb.RunEnded, field: str) -> Parcel | None:
+    if not message.HasField(field):
+        return None
+    tensors: Tensors = getattr(message, field)
+    return parcel(tensors)
+
+
+def _notes(notes: tuple[Note, ...]) -> list[pb.ClientNote]:
+    return [pb.ClientNote(client=note.client, reason=note.reason) for note in notes]
+
+
+def _read_notes(notes: Iterable[pb.ClientNote]) -> tuple[Note, ...]:
+    return tuple(Note(note.client, note.reason) for note in notes)

@@ -1,0 +1,101 @@
+"""Vectors as protobuf `Tensors`, and what decisions carry of them: a `Parcel`."""
+
+import hashlib
+from collections.abc import Iterable
+
+from google.protobuf.message import DecodeError
+
+from broker.blob import BlobRef
+from fl.core.data_info import DataInfo
+from fl.core.layout import Layout, TensorSpec
+from fl.core.vector import NumpyVector
+from fl.errors import BadMessage
+from fl.run.events import Parcel
+from fl.wire import messages_pb2, tensors_pb2
+
+Bytes = bytes | bytearray | memoryview
+
+
+def digest(data: Bytes) -> bytes:
+    """SHA-256 of a whole buffer: what identifies weights, however they travel."""
+    return hashlib.sha256(data).digest()
+
+
+def specs(layout: Layout) -> Iterable[tensors_pb2.TensorSpec]:
+    return (tensors_pb2.TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape) for spec in layout.specs)
+
+
+def read_layout(items: Iterable[tensors_pb2.TensorSpec]) -> Layout:
+    """Raises `BadMessage` on a dtype or a combination that no vector has."""
+    try:
+        return Layout(tuple(TensorSpec(item.name, item.dtype, tuple(item.shape)) for item in items))
+    except ValueError as error:
+        raise BadMessage(f"tensors: {error}") from None
+
+
+def inline(vector: NumpyVector) -> tensors_pb2.Tensors:
+    """The vector with its bytes inside the message."""
+    data = vector.pack()
+    return tensors_pb2.Tensors(layout=specs(vector.layout), digest=digest(data), inline=bytes(data))
+
+
+def referring(layout: Layout, ref: BlobRef) -> tensors_pb2.Tensors:
+    """The same values as lie in a blob."""
+    return tensors_pb2.Tensors(
+        layout=specs(layout),
+        digest=ref.sha256,
+        ref=tensors_pb2.BlobRef(stream=ref.stream, bytes=ref.size, chunks=ref.chunks, sha256=ref.sha256),
+    )
+
+
+def blob_ref(tensors: tensors_pb2.Tensors) -> BlobRef | None:
+    """Where the bulk lies, or None when it is inline."""
+    if tensors.WhichOneof("data") != "ref":
+        return None
+    return BlobRef(tensors.ref.stream, tensors.ref.bytes, tensors.ref.chunks, tensors.ref.sha256)
+
+
+def unpack(tensors: tensors_pb2.Tensors, data: Bytes) -> NumpyVector:
+    """The vector over `data`, without a copy. Raises `BadMessage` when layout, length or digest do not fit."""
+    try:
+        vector = NumpyVector.unpack(read_layout(tensors.layout), data)
+    except ValueError as error:
+        raise BadMessage(f"tensors: {error}") from None
+    if digest(data) != tensors.digest:
+        raise BadMessage("tensors: the bytes do not have the digest that came with them")
+    return vector
+
+
+def parcel(tensors: tensors_pb2.Tensors) -> Parcel:
+    return Parcel(tensors.digest, tensors.SerializeToString())
+
+
+def open_parcel(parcel: Parcel) -> tensors_pb2.Tensors:
+    """Raises `BadMessage` where a log holds something else."""
+    try:
+        return tensors_pb2.Tensors.FromString(parcel.payload)
+    except DecodeError:
+        raise BadMessage("a parcel in the run's log does not hold tensors") from None
+
+
+def write_data_info(info: DataInfo) -> messages_pb2.DataInfo:
+    message = messages_pb2.DataInfo(n_samples=info.n_samples, data_type=info.data_type)
+    if info.n_features is not None:
+        message.n_features = info.n_features
+    if info.input_shape is not None:
+        message.input_shape.extend(info.input_shape)
+    if info.classes is not None:
+        message.classes.ints.extend(label for label in info.classes if isinstance(label, int))
+        message.classes.strings.extend(label for label in info.classes if isinstance(label, str))
+    return message
+
+
+def read_data_info(message: messages_pb2.DataInfo) -> DataInfo:
+    classes: tuple[int | str, ...] = (*message.classes.ints, *message.classes.strings)
+    return DataInfo(
+        n_samples=message.n_samples,
+        n_features=message.n_features if message.HasField("n_features") else None,
+        input_shape=tuple(message.input_shape) or None,
+        classes=classes if message.HasField("classes") else None,
+        data_type=message.data_type if message.HasField("data_type") else None,
+    )

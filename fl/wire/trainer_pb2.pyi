@@ -1,0 +1,53 @@
+from fl.wire import messages_pb2 as _messages_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TrainerSetup(_message.Message):
+    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx")
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_JSON_FIELD_NUMBER: _ClassVar[int]
+    VALID_JSON_FIELD_NUMBER: _ClassVar[int]
+    SHARE_METRICS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
+    IDX_FIELD_NUMBER: _ClassVar[int]
+    client: str
+    train_json: str
+    valid_json: str
+    share_metrics: bool
+    seed: bytes
+    gpu: bool
+    idx: int
+    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ...) -> None: ...
+
+class TrainerCall(_message.Message):
+    __slots__ = ("run", "setup", "init", "train", "evaluate")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    SETUP_FIELD_NUMBER: _ClassVar[int]
+    INIT_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    setup: TrainerSetup
+    init: _messages_pb2.InitRequest
+    train: _messages_pb2.TrainRequest
+    evaluate: _messages_pb2.EvaluateRequest
+    def __init__(self, run: _Optional[str] = ..., setup: _Optional[_Union[TrainerSetup, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitRequest, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainRequest, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateRequest, _Mapping]] = ...) -> None: ...
+
+class TrainerAnswer(_message.Message):
+    __slots__ = ("data_info", "init", "train", "evaluate", "error")
+    DATA_INFO_FIELD_NUMBER: _ClassVar[int]
+    INIT_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    data_info: _messages_pb2.DataInfo
+    init: _messages_pb2.InitReply
+    train: _messages_pb2.TrainReply
+    evaluate: _messages_pb2.EvaluateReply
+    error: _messages_pb2.Error
+    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitReply, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainReply, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateReply, _Mapping]] = ..., error: _Optional[_Union[_messages_pb2.Error, _Mapping]] = ...) -> None: ...
