@@ -1,0 +1,165 @@
+"""Bulk bytes over write-once streams: published once, read by any number, checked by digest."""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from broker.base import Delivery, Message, Session, Stream, Subscription
+from broker.errors import BadBlob, NotFound
+
+CHUNK_BYTES: Final = 1024 * 1024
+"""Near the best for RabbitMQ, and far below the 16 MiB that a message may have."""
+
+WINDOW: Final = 8
+"""Chunks on their way at a time, to the broker or from it."""
+
+CHUNK_TYPE: Final = "chunk"
+INDEX: Final = "chunk"
+OCTETS: Final = "application/octet-stream"
+
+Bytes = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """Where bulk bytes are, and how to know that they are whole: `sha256` is their digest, 32 bytes."""
+
+    stream: str
+    size: int
+    chunks: int
+    sha256: bytes
+
+
+async def put(
+    session: Session,
+    stream: str,
+    data: Bytes,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+    window: int = WINDOW,
+    max_bytes: int | None = None,
+) -> BlobRef:
+    """Declare a stream and write `data` to it; return once the broker has confirmed every chunk."""
+    await session.declare(Stream(stream, max_bytes=max_bytes))
+    return await write(session, stream, data, chunk_bytes=chunk_bytes, window=window)
+
+
+async def write(
+    session: Session, stream: str, data: Bytes, *, chunk_bytes: int = CHUNK_BYTES, window: int = WINDOW
+) -> BlobRef:
+    """Write `data` to a stream that somebody else declared, as clients do, who may not declare any.
+
+    `data` must not change until this returns. Writing the same bytes twice to one stream is harmless.
+    """
+    view = memoryview(data).cast("B")
+    digest = hashlib.sha256()
+    pieces = [view[start : start + chunk_bytes] for start in range(0, len(view), chunk_bytes)]
+
+    def publishes() -> Iterator[Coroutine[Any, Any, None]]:
+        for index, piece in enumerate(pieces):
+            digest.update(piece)
+            message = Message(piece, type=CHUNK_TYPE, content_type=OCTETS, headers={INDEX: index})
+            yield session.publish(message, routing_key=stream)
+
+    await _run_in_order(publishes(), window)
+    return BlobRef(stream=stream, size=len(view), chunks=len(pieces), sha256=digest.digest())
+
+
+async def read(session: Session, ref: BlobRef, *, timeout_s: float = 60.0) -> AsyncGenerator[memoryview, None]:
+    """Yield the chunks in order, also while they are still being written. Use it under `contextlib.aclosing`.
+
+    Raises `BadBlob` for anything but the announced bytes, for a stream that is missing or deleted meanwhile,
+    and when the next chunk does not come within `timeout_s`. **The digest is known to be right only when the
+    iteration has ended**: until then the chunks are what somebody claims.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    async with await _subscribe(session, ref) as subscription:
+        for index in range(ref.chunks):
+            chunk = await _next_chunk(subscription, ref, index=index, timeout_s=timeout_s)
+            digest.update(chunk)
+            size += len(chunk)
+            if size > ref.size:
+                raise BadBlob(f"{ref.stream}: chunk {index} goes beyond the {ref.size} bytes announced")
+            yield chunk
+    if size != ref.size:
+        raise BadBlob(f"{ref.stream}: {ref.chunks} chunks hold {size} bytes, {ref.size} were announced")
+    if digest.digest() != ref.sha256:
+        raise BadBlob(f"{ref.stream}: SHA-256 is {digest.hexdigest()}, announced was {ref.sha256.hex()}")
+
+
+async def get(
+    session: Session, ref: BlobRef, *, into: bytearray | memoryview | None = None, timeout_s: float = 60.0
+) -> memoryview:
+    """Read a whole blob, into `into` where given, and return a view of it. Raises `BadBlob`.
+
+    Without `into` this reserves the memory that `ref` asks for: check `ref.size` first if others wrote it.
+    """
+    target = memoryview(bytearray(ref.size) if into is None else into).cast("B")
+    if len(target) != ref.size:
+        raise BadBlob(f"{ref.stream}: {ref.size} bytes are announced, {len(target)} were expected")
+    end = 0
+    async with aclosing(read(session, ref, timeout_s=timeout_s)) as chunks:
+        async for chunk in chunks:
+            start, end = end, end + len(chunk)
+            target[start:end] = chunk
+    return target
+
+
+async def delete(session: Session, ref: BlobRef) -> None:
+    """Delete a blob; readers in the middle of it get `BadBlob`. One that is gone already is no error."""
+    await session.delete(ref.stream)
+
+
+async def _run_in_order(jobs: Iterator[Coroutine[Any, Any, None]], window: int) -> None:
+    """Run coroutines, each started after those before it, at most `window` unfinished."""
+    running: deque[asyncio.Task[None]] = deque()
+    try:
+        for job in jobs:
+            running.append(asyncio.create_task(job))
+            # On its way before the next chunk's digest keeps the event loop busy.
+            await asyncio.sleep(0)
+            if len(running) == window:
+                await running.popleft()
+        while running:
+            await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _subscribe(session: Session, ref: BlobRef) -> Subscription:
+    try:
+        return await session.read(ref.stream, prefetch=WINDOW)
+    except NotFound as error:
+        raise BadBlob(f"{ref.stream}: there is no such stream, it was deleted or never written") from error
+
+
+async def _next_chunk(subscription: Subscription, ref: BlobRef, *, index: int, timeout_s: float) -> memoryview:
+    """Wait for the chunk of that index, over repetitions of earlier ones."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                delivery = await anext(subscription)
+                await delivery.ack()
+                found = _index(delivery, ref)
+                if found == index:
+                    return memoryview(delivery.message.body)
+                if found > index:
+                    raise BadBlob(f"{ref.stream}: chunk {found} came where chunk {index} of {ref.chunks} belongs")
+    except TimeoutError as error:
+        raise BadBlob(f"{ref.stream}: chunk {index} of {ref.chunks} did not come within {timeout_s:g} s") from error
+    except StopAsyncIteration as error:
+        raise BadBlob(f"{ref.stream}: deleted before chunk {index} of {ref.chunks} was read") from error
+
+
+def _index(delivery: Delivery, ref: BlobRef) -> int:
+    index = delivery.message.headers.get(INDEX)
+    if delivery.message.type != CHUNK_TYPE or not isinstance(index, int):
+        raise BadBlob(f"{ref.stream}: holds a message of type {delivery.message.type!r} that is no numbered chunk")
+    return index

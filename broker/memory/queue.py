@@ -1,0 +1,93 @@
+"""A quorum queue as data."""
+
+from collections import deque
+from dataclasses import replace
+
+from broker.base import Queue, QueueCount
+from broker.chaos import Chaos
+from broker.memory.holder import Consumer, Entry, Verdict
+
+
+class QueueHolder:
+    """Lends each entry to one consumer. What comes back goes before what was never delivered."""
+
+    def __init__(self, declared: Queue, chaos: Chaos | None) -> None:
+        self.declared = declared
+        self._chaos = chaos
+        self._returned: deque[Entry] = deque()
+        self._fresh: deque[Entry] = deque()
+        self._consumers: deque[Consumer] = deque()
+
+    def append(self, entry: Entry) -> None:
+        if self._chaos is None:
+            self._fresh.append(entry)
+        else:
+            self._append_by_chance(entry, self._chaos)
+        self._deliver()
+
+    def attach(self, consumer: Consumer) -> None:
+        self._consumers.append(consumer)
+        self._deliver()
+
+    def detach(self, consumer: Consumer) -> list[Entry]:
+        self._consumers.remove(consumer)
+        dead = [letter for entry in consumer.take_all() for letter in self._put_back(entry)]
+        self._deliver()
+        return dead
+
+    def settle(self, consumer: Consumer, tag: int, verdict: Verdict) -> list[Entry]:
+        entry = consumer.lent.pop(tag)
+        dead: list[Entry] = []
+        if verdict == "nack":
+            dead = self._put_back(entry)
+        elif verdict == "reject":
+            dead = self._dead_letter(entry, "rejected")
+        self._deliver()
+        return dead
+
+    def count(self) -> QueueCount:
+        return QueueCount(messages=len(self._returned) + len(self._fresh), consumers=len(self._consumers))
+
+    def delete(self) -> None:
+        for consumer in self._consumers:
+            consumer.orphan()
+
+    def _append_by_chance(self, entry: Entry, chaos: Chaos) -> None:
+        for _ in range(chaos.copies()):
+            passed = chaos.overtaken(entry.sender, [waiting.sender for waiting in self._fresh])
+            self._fresh.insert(len(self._fresh) - passed, entry)
+
+    def _put_back(self, entry: Entry) -> list[Entry]:
+        returns = entry.returns + 1
+        limit = self.declared.delivery_limit
+        if limit is not None and returns > limit:
+            return self._dead_letter(entry, "delivery_limit")
+        self._returned.append(replace(entry, returns=returns, headers={**entry.headers, "x-delivery-count": returns}))
+        return []
+
+    def _dead_letter(self, entry: Entry, reason: str) -> list[Entry]:
+        if self.declared.dead_letter is None:
+            return []
+        headers: dict[str, str | int] = {
+            "x-first-death-exchange": entry.exchange,
+            "x-first-death-queue": self.declared.name,
+            "x-first-death-reason": reason,
+            **entry.headers,
+        }
+        headers.pop("x-delivery-count", None)
+        return [replace(entry, exchange=self.declared.dead_letter, headers=headers, returns=0)]
+
+    def _deliver(self) -> None:
+        while (waiting := self._returned or self._fresh) and (consumer := self._ready_consumer()):
+            consumer.give(waiting.popleft())
+
+    def _ready_consumer(self) -> Consumer | None:
+        """The active consumer, or among equals the one served longest ago, if it has credit."""
+        if self.declared.single_active:
+            active = self._consumers[0] if self._consumers else None
+            return active if active and active.credit > 0 else None
+        for _ in range(len(self._consumers)):
+            self._consumers.rotate(-1)
+            if self._consumers[-1].credit > 0:
+                return self._consumers[-1]
+        return None
