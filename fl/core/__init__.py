@@ -1,0 +1,1 @@
+"""The mathematics of federated learning: no socket, no clock, no framework but where a model asks for it."""

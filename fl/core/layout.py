@@ -1,0 +1,106 @@
+"""Names, dtypes and shapes of a vector's tensors, and where each lies in its buffers."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+FLOATS: Final = {"float16": 2, "float32": 4, "float64": 8}
+OTHERS: Final = {
+    "bool": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8
+}  # fmt: skip
+ITEM_SIZES: Final = FLOATS | OTHERS
+"""Bytes per element of every dtype a vector may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of a vector, without its values."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ITEM_SIZES:
+            raise ValueError(f"tensor {self.name!r}: dtype {self.dtype!r} is none of {', '.join(ITEM_SIZES)}")
+        if any(length < 0 for length in self.shape):
+            raise ValueError(f"tensor {self.name!r}: shape {self.shape} has a negative length")
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * ITEM_SIZES[self.dtype]
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in FLOATS
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}{list(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tensors of a vector, in order: floats in one buffer of one dtype, each other tensor in its own.
+
+    Raises `ValueError` when a name comes twice or when two float dtypes are mixed.
+    """
+
+    specs: tuple[TensorSpec, ...]
+    float_dtype: str = field(init=False, repr=False, compare=False)
+    float_size: int = field(init=False, repr=False, compare=False)
+    nbytes: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = [spec.name for spec in self.specs]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"tensor {twice!r} comes twice in one layout")
+        first = next((spec for spec in self.specs if spec.is_float), None)
+        for spec in self.float_specs:
+            if first is not None and spec.dtype != first.dtype:
+                raise ValueError(f"one vector holds one float dtype, but has {first} and {spec}: cast one of them")
+        object.__setattr__(self, "float_dtype", first.dtype if first else "float32")
+        object.__setattr__(self, "float_size", sum(spec.size for spec in self.float_specs))
+        object.__setattr__(self, "nbytes", sum(spec.nbytes for spec in self.specs))
+
+    @property
+    def float_specs(self) -> tuple[TensorSpec, ...]:
+        return tuple(spec for spec in self.specs if spec.is_float)
+
+    @property
+    def other_specs(self) -> tuple[TensorSpec, ...]:
+        """Integer and boolean tensors, such as BatchNorm's counters."""
+        return tuple(spec for spec in self.specs if not spec.is_float)
+
+    @property
+    def size(self) -> int:
+        """Elements of all tensors together."""
+        return sum(spec.size for spec in self.specs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.specs)
+
+    def with_float_dtype(self, dtype: str) -> "Layout":
+        """The same tensors, floats as `dtype`."""
+        return Layout(tuple(TensorSpec(spec.name, dtype, spec.shape) if spec.is_float else spec for spec in self.specs))
+
+
+def check_same(a: Layout, b: Layout) -> None:
+    """Raise `ValueError` naming the first tensor in which two layouts differ, and both its specs."""
+    if a is b or a.specs == b.specs:
+        return
+    for left, right in zip(a.specs, b.specs, strict=False):
+        if left != right:
+            raise ValueError(f"tensor {left.name!r} differs: {left} against {right}")
+    longer, shorter = (a, b) if len(a.specs) > len(b.specs) else (b, a)
+    extra = longer.specs[len(shorter.specs)]
+    raise ValueError(
+        f"tensor {extra.name!r} is in one vector only: {len(longer.specs)} tensors with {extra}, "
+        f"against {len(shorter.specs)} tensors without it"
+    )
