@@ -1,0 +1,66 @@
+# What a person or a machine does with a checkout. Every target sets up what it needs first.
+
+ARGS ?=
+BROKER ?=
+PYTHON ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The compiler has an environment of its own: it pins an older protobuf than the one we run with.
+GRPCIO_TOOLS := 1.80.0
+PROTO_VENV := .venv-proto
+PROTO_READY := $(PROTO_VENV)/.ready-$(GRPCIO_TOOLS)
+PROTOS := $(sort $(wildcard proto/fl/wire/*.proto))
+PROTOC := $(PROTO_VENV)/bin/python -m grpc_tools.protoc -I proto
+
+INSTALL := python -m pip install --quiet --disable-pip-version-check
+# A virtual environment in $(1), unless one that works is there.
+environment = python=$$(.ci/find-python $(PYTHON)) && \
+	{ $(1)/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear $(1); }
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint proto check-proto clean rabbitmq
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) $(if $(BROKER),rabbitmq) ## train one model on the data of four hospitals; BROKER=1: through a private RabbitMQ
+	@$(BIN)/fluffle demo $(if $(BROKER),--broker)
+
+test: $(READY) rabbitmq ## run every test; ARGS='-k blob -x' goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) check-proto ## check style, types, the direction of imports, and that generated code is current
+	@echo "ruff check" && $(BIN)/ruff check --quiet .
+	@echo "ruff format --check" && $(BIN)/ruff format --quiet --check .
+	@echo "mypy" && $(BIN)/mypy
+	@echo "lint-imports" && $(BIN)/lint-imports
+
+proto: $(PROTO_READY) ## generate fl/wire/*_pb2.py and .pyi from proto/
+	@$(PROTOC) --python_out=. --pyi_out=. $(PROTOS)
+	@echo "Generated fl/wire from $(words $(PROTOS)) schemas"
+
+check-proto: $(PROTO_READY) ## fail if generating again would change fl/wire
+	@echo "check-proto" && .ci/check-proto $(PROTOC) $(PROTOS)
+
+clean: ## remove environments, caches and build products
+	rm -rf $(VENV) $(PROTO_VENV) build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .grimp_cache
+	find broker fl tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+rabbitmq:
+	@.ci/need-rabbitmq
+
+$(READY): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (a minute or two)"
+	@$(call environment,$(VENV))
+	@$(BIN)/$(INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(PROTO_READY):
+	@echo "Setting up $(PROTO_VENV)"
+	@$(call environment,$(PROTO_VENV))
+	@$(PROTO_VENV)/bin/$(INSTALL) grpcio-tools==$(GRPCIO_TOOLS)
+	@touch $@
