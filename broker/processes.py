@@ -1,0 +1,67 @@
+"""Processes that end with the program that started them, and ports for them to listen on."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final
+
+_GUARD: Final = """
+trap : TERM
+exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+(trap - TERM; read -r _ <&3; kill -KILL 0) &
+while kill -0 "$child" 2>/dev/null; do wait "$child"; done
+wait "$child"
+"""
+# The subshell reads our pipe: it ends when this program does, however that happens, and then kills its process group.
+# Waiting is a loop because a trapped signal interrupts `wait`, and the child may take its time to shut down.
+
+
+class GuardedProcess:
+    """A command in a process group of its own, which ends at the latest when this program ends."""
+
+    def __init__(self, command: Sequence[str | Path], *, env: Mapping[str, str], output: Path) -> None:
+        with output.open("ab") as log:
+            self._guard = subprocess.Popen(  # noqa: S603 - arguments are passed as they are, not parsed by the shell
+                ["/bin/sh", "-c", _GUARD, "guard", *command],
+                env=dict(env),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._guard.poll() is None
+
+    def terminate(self, timeout_s: float) -> None:
+        """Ask it to end and wait; kill it if it does not within `timeout_s`."""
+        self._signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._guard.wait(timeout_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once, with all it started in its group. Harmless when repeated."""
+        self._signal(signal.SIGKILL)
+        self._guard.wait()
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Once the guard has been waited for, its id may be another's.
+        if self.running:
+            os.killpg(self._guard.pid, number)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on at the moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listening.getsockname()[1] for listening in sockets]
