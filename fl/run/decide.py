@@ -103,7 +103,7 @@ def _rejoin(state: RunState, client: str) -> tuple[Command, ...]:
 def _initialise_again(state: RunState, client: str) -> tuple[Command, ...]:
     if state.weights is None:
         return ()
-    again = (SendRound(client),) if state.open is not None and _awaited(state, client) else ()
+    again = (SendRound(client),) if state.open is not None and client in state.awaiting else ()
     return (SendInit(client), *again)
 
 
@@ -130,15 +130,6 @@ def _refuse_all(state: RunState, reason: str) -> Command:
 # ---- answers --------------------------------------------------------------------------------------------------------
 
 
-def _awaited(state: RunState, client: str) -> bool:
-    """Whether this client's answer still matters to what the run waits for."""
-    if state.seen.folding or client in state.seen.done or client in state.seen.out:
-        return False
-    if state.phase is Phase.INITIALISING:
-        return client in state.clients
-    return state.open is not None and client in state.open.opened.participants
-
-
 def _on_init(state: RunState, client: str) -> Decision:
     if client not in state.clients:
         return state, (Drop("initialised without being admitted"),)
@@ -154,7 +145,7 @@ def _on_reply(state: RunState, event: Replied) -> Decision:
     open_ = state.open
     if open_ is None or (event.round, event.kind) != (open_.opened.round, open_.opened.kind):
         return state, (Drop("its round is not open"),)
-    if not _awaited(state, event.client):
+    if event.client not in state.awaiting:
         return state, (Drop("answered before, or not asked"),)
     if state.weights is None or event.base != state.weights.digest:
         return state, (Drop("started from other weights than the committed ones"),)
@@ -170,7 +161,7 @@ def _on_failure(state: RunState, event: ClientFailed) -> Decision:
     if event.trouble is Trouble.UNINITIALISED:
         return state, _initialise_again(state, event.client)
     stale = event.round and (state.open is None or event.round != state.open.opened.round)
-    if stale or not _awaited(state, event.client):
+    if stale or event.client not in state.awaiting:
         return state, (Drop("nothing was awaited from it"),)
     state = replace(state, seen=state.seen.with_out(event.client, event.text))
     return state, (Hold(), *_close_when_complete(state))
@@ -179,7 +170,7 @@ def _on_failure(state: RunState, event: ClientFailed) -> Decision:
 def _on_gone(state: RunState, clients: tuple[str, ...]) -> Decision:
     seen = state.seen
     for client in clients:
-        if _awaited(state, client):
+        if client in state.awaiting:
             seen = seen.with_out(client, "gone: nobody has consumed its queue for a while")
     state = replace(state, seen=seen)
     return state, _close_when_complete(state)
@@ -200,10 +191,8 @@ def _on_time_up(state: RunState, timer: Timer) -> tuple[Command, ...]:
 
 def _close_when_complete(state: RunState) -> tuple[Command, ...]:
     """Close what is open once nobody is left to wait for."""
-    if state.open is None and state.phase is not Phase.INITIALISING:
-        return ()
-    awaited = len(state.clients if state.open is None else state.open.opened.participants)
-    if state.seen.folding or len(state.seen.done) + len(state.seen.out) < awaited:
+    nothing_open = state.open is None and state.phase is not Phase.INITIALISING
+    if nothing_open or state.seen.folding or state.awaiting:
         return ()
     return _close(state)
 

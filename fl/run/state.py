@@ -115,6 +115,17 @@ class RunState:
         return tuple(sorted(name for name, client in self.clients.items() if client.ready))
 
     @property
+    def awaiting(self) -> frozenset[str]:
+        """Clients whose answer still matters to what the run waits for."""
+        if self.seen.folding:
+            return frozenset()
+        if self.phase is Phase.INITIALISING:
+            asked = frozenset(self.clients)
+        else:
+            asked = frozenset(self.open.opened.participants if self.open is not None else ())
+        return asked - self.seen.done - self.seen.out.keys()
+
+    @property
     def final_weights(self) -> tuple[int, Parcel | None]:
         """The round and weights that the run would leave if it ended now: the best, or else the latest."""
         if self.best is not None:

@@ -1,0 +1,1 @@
+"""Server workers: they decide, commit and keep nothing."""

@@ -1,5 +1,6 @@
 """Every message between parties: one envelope with a body, its protocol checked before anything else."""
 
+import re
 import uuid
 from typing import Final
 
@@ -33,18 +34,15 @@ Body = (
     | messages_pb2.RunClosed
 )
 
-_FIELDS: Final = {
-    field.message_type.full_name: field.name for field in Envelope.DESCRIPTOR.oneofs_by_name["body"].fields
-}
-
 
 class OtherProtocol(BadMessage):
     """The sender speaks another major version; `envelope` holds what can be read of it."""
 
     def __init__(self, envelope: Envelope) -> None:
         self.envelope = envelope
+        sender = envelope.sender or "the sender"
         super().__init__(
-            f"{envelope.sender or 'the sender'} speaks protocol {envelope.protocol} (fluffle {envelope.version or '?'}), "
+            f"{sender} speaks protocol {envelope.protocol} (fluffle {envelope.version or '?'}), "
             f"this is protocol {PROTOCOL} (fluffle {__version__}): install the same major release on both sides"
         )
 
@@ -86,7 +84,7 @@ def unseal(message: Message) -> Envelope:
 
 def what(body: Body) -> str:
     """The name of a body's kind, such as `train_request`."""
-    return _FIELDS[body.DESCRIPTOR.full_name]
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", body.DESCRIPTOR.name).lower()
 
 
 def body_of(envelope: Envelope) -> Body:

@@ -56,14 +56,18 @@ def blob_ref(tensors: tensors_pb2.Tensors) -> BlobRef | None:
 
 
 def unpack(tensors: tensors_pb2.Tensors, data: Bytes) -> NumpyVector:
-    """The vector over `data`, without a copy. Raises `BadMessage` when layout, length or digest do not fit."""
+    """The vector over `data`, without a copy. Raises `BadMessage` when layout and length do not fit."""
     try:
-        vector = NumpyVector.unpack(read_layout(tensors.layout), data)
+        return NumpyVector.unpack(read_layout(tensors.layout), data)
     except ValueError as error:
         raise BadMessage(f"tensors: {error}") from None
-    if digest(data) != tensors.digest:
+
+
+def read_inline(tensors: tensors_pb2.Tensors) -> NumpyVector:
+    """The vector inside a message. Raises `BadMessage` when layout, length or digest do not fit."""
+    if digest(tensors.inline) != tensors.digest:
         raise BadMessage("tensors: the bytes do not have the digest that came with them")
-    return vector
+    return unpack(tensors, tensors.inline)
 
 
 def parcel(tensors: tensors_pb2.Tensors) -> Parcel:

@@ -1,0 +1,71 @@
+"""The arithmetic of a commit: replies of a round, in client order, become the next weights or the global loss.
+
+Nothing here depends on when or how often a reply arrived, or on who folds: the same replies give the same bits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fl.core.aggregator import Aggregator
+from fl.core.metrics import MetricSet
+from fl.core.optimizer import Optimizer
+from fl.core.vector import NumpyVector
+from fl.run.events import ClientResult, MetricValue
+from fl.run.spec import RunSpec
+from fl.wire.messages_pb2 import EvaluateReply
+from fl.wire.tensors import read_inline
+
+NOBODY_TRAINED = "no client took a step: the weights stay as they were"
+
+
+def aggregator_of(spec: RunSpec) -> Aggregator:
+    plugin = spec.optim.aggregator
+    return Aggregator.registry.get(plugin.name).from_config(plugin.config)
+
+
+def metrics_of(spec: RunSpec) -> MetricSet:
+    return MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
+
+
+def updated(weights: NumpyVector, update: NumpyVector | None, optimizer: Optimizer) -> tuple[NumpyVector, str]:
+    """The next weights, and a note where there is something to tell. `update` is None when nobody trained."""
+    if update is None:
+        return weights, NOBODY_TRAINED
+    optimizer.start_round(weights)
+    return weights - optimizer.compute_updates(weights, update), ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation round says over all clients."""
+
+    loss: float
+    metrics: tuple[MetricValue, ...]
+    results: tuple[ClientResult, ...]
+
+
+def evaluated(spec: RunSpec, replies: list[tuple[str, EvaluateReply]]) -> Evaluation:
+    """Σ sample losses / Σ weights over all clients, and the metrics on the union of those who share theirs."""
+    loss_sum = sum(reply.loss_sum for _, reply in replies)
+    weight_sum = sum(reply.weight_sum for _, reply in replies)
+    metrics = metrics_of(spec)
+    for _, reply in replies:
+        if reply.HasField("metrics"):
+            metrics.merge(read_inline(reply.metrics).arrays())
+    results = tuple(
+        ClientResult(
+            client, n_samples=reply.n_samples, seconds=reply.seconds, loss=_ratio(reply.loss_sum, reply.weight_sum)
+        )
+        for client, reply in replies
+    )
+    values = tuple(_value(name, np.asarray(value)) for name, value in metrics.result().items())
+    return Evaluation(_ratio(loss_sum, weight_sum), values, results)
+
+
+def _value(name: str, value: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> MetricValue:
+    return MetricValue(name, tuple(value.astype(float).ravel().tolist()), value.shape)
+
+
+def _ratio(total: float, weight: float) -> float:
+    return total / weight if weight else 0.0

@@ -1,0 +1,160 @@
+"""The one place where a leader acts: performs commands, each harmless when repeated."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from broker import topology
+from broker.base import Delivery, Session
+from fl.core.model import Model
+from fl.core.optimizer import Optimizer
+from fl.errors import FluffleError
+from fl.log import EventLog
+from fl.run.commands import Append, Close, Command, CompleteWeights, Drop, Fold, Hold, Release, SetTimer, Sweep
+from fl.run.events import ClientResult, Event, Folded, Kind, StartFailed, WeightsCompleted
+from fl.run.state import RunState
+from fl.run.step import step
+from fl.server.fold import aggregator_of, evaluated, updated
+from fl.server.letters import Letter
+from fl.server.mail import Mail, Send
+from fl.server.post import Post
+from fl.server.run_log import RunLog
+from fl.server.shelf import Shelf
+from fl.server.telling import tell
+from fl.wire.envelope import seal, wrap
+from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
+
+Clock = Callable[[], float]
+Reply = TypeVar("Reply", TrainReply, EvaluateReply)
+
+
+class Hands:
+    """Performs what is decided for one run, as long as this worker leads it."""
+
+    def __init__(
+        self, session: Session, run: str, *, leader: str, run_log: RunLog, post: Post, clock: Clock, log: EventLog
+    ) -> None:
+        self.session = session
+        self._run_log = run_log
+        self._post = post
+        self._leader = leader
+        self._clock = clock
+        self._log = log
+        self._mail = Mail(session, leader=leader, clock=clock, log=log)
+        self._shelf = Shelf(session, run, leader)
+        self._held: list[Letter] = []
+        self.dropped: Counter[str] = Counter()
+        """Messages without effect, by reason."""
+        self.closed = False
+
+    async def take(self, state: RunState, event: Event, cause: Letter | None = None) -> RunState:
+        """Decide about an event and do what follows, to the end; return the state after it.
+
+        The letter that was its `cause` is acknowledged last, unless it is held until a commit.
+        """
+        state, commands = step(state, event)
+        state = await self.perform(state, commands, cause)
+        if cause is not None and not any(isinstance(command, Hold) for command in commands):
+            await cause.delivery.ack()
+        return state
+
+    async def perform(self, state: RunState, commands: tuple[Command, ...], cause: Letter | None = None) -> RunState:
+        """Perform commands in their order; messages to different clients go out side by side."""
+        sends: list[Awaitable[None]] = []
+        for command in commands:
+            if isinstance(command, Send):
+                sends.append(self._mail.send(state, command))
+                continue
+            await asyncio.gather(*sends)
+            sends.clear()
+            state = await self._perform_one(state, command, cause)
+        await asyncio.gather(*sends)
+        return state
+
+    async def refuse(self, delivery: Delivery, reason: str) -> None:
+        """Move a message that makes no sense to the dead letters, and say why."""
+        self.dropped["dead letter"] += 1
+        self._log.warning("message_rejected", key=delivery.routing_key, reason=reason)
+        await delivery.reject()
+
+    async def _perform_one(self, state: RunState, command: Command, cause: Letter | None) -> RunState:
+        match command:
+            case Append(records=records):
+                await self._run_log.append(records)
+                for record in records:
+                    tell(self._log, record)
+                    state = await self.take(state, record)
+            case CompleteWeights():
+                state = await self.take(state, await self._complete(state, command))
+            case Fold(kind=Kind.TRAIN):
+                state = await self.take(state, await self._fold_training(state, command))
+            case Fold():
+                state = await self.take(state, self._fold_evaluation(state, command))
+            case SetTimer(timer=timer, seconds=seconds):
+                self._post.set_timer(timer, seconds)
+            case Hold() if cause is not None:
+                self._held.append(cause)
+            case Release():
+                await self._release()
+            case Drop(reason=reason):
+                self.dropped[reason] += 1
+                self._log.info("message_dropped", sender=cause.sender if cause else "", reason=reason)
+            case Sweep():
+                await self._shelf.sweep(command)
+            case Close():
+                await self._close(state)
+            case _:
+                raise TypeError(f"not a command: {command!r}")
+        return state
+
+    async def _complete(self, state: RunState, command: CompleteWeights) -> WeightsCompleted | StartFailed:
+        """The weights that were submitted, or those that the model's kind makes of the data info."""
+        if state.weights is not None:
+            return WeightsCompleted(command.data_info, state.weights)
+        model = state.spec.model
+        try:
+            weights = Model.registry.get(model.kind).initial_weights(model.config, command.data_info)
+        except FluffleError as error:
+            return StartFailed(str(error))
+        if weights is None:
+            return StartFailed(f"a model of kind {model.kind!r} needs initial weights: submit the run with them")
+        return WeightsCompleted(command.data_info, await self._shelf.put(weights, 0))
+
+    async def _fold_training(self, state: RunState, command: Fold) -> Folded:
+        assert state.weights is not None, "a round starts from weights"
+        weights = await self._shelf.weights(state.weights)
+        fold, results = aggregator_of(state.spec).start(weights.layout), []
+        for client in command.clients:
+            reply = self._held_reply(client, TrainReply)
+            steps, samples = reply.n_steps, reply.n_samples
+            update = await self._shelf.read(reply.update)
+            await asyncio.to_thread(fold.add, update, client=client, n_steps=steps, n_samples=samples)
+            results.append(ClientResult(client, n_steps=steps, n_samples=samples, seconds=reply.seconds))
+        optimizer = Optimizer.from_config(state.spec.optim.server_opt)
+        weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer)
+        return Folded(tuple(results), weights=await self._shelf.put(weights, command.round), note=note)
+
+    def _fold_evaluation(self, state: RunState, command: Fold) -> Folded:
+        replies = [(client, self._held_reply(client, EvaluateReply)) for client in command.clients]
+        result = evaluated(state.spec, replies)
+        return Folded(result.results, loss=result.loss, metrics=result.metrics)
+
+    def _held_reply(self, client: str, kind: type[Reply]) -> Reply:
+        return next(held.body for held in self._held if held.sender == client and isinstance(held.body, kind))
+
+    async def _release(self) -> None:
+        """Acknowledge what is held, all of it settled by a record, and delete the bulk that came with it."""
+        held, self._held = self._held, []
+        await asyncio.gather(*(letter.delivery.ack() for letter in held))
+        for letter in held:
+            if isinstance(letter.body, TrainReply):
+                await self._shelf.clear_update(letter.body.update)
+
+    async def _close(self, state: RunState) -> None:
+        assert state.ended is not None, "only an ended run is closed"
+        body = RunClosed(status=state.ended.status.value, reason=state.ended.reason)
+        message = seal(wrap(state.run, self._leader, body, now=self._clock()), user=self.session.user)
+        await self.session.publish(message, routing_key=topology.RUNS.name)
+        await self.session.delete(topology.run_queue(state.run))
+        self.closed = True

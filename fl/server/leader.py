@@ -1,0 +1,71 @@
+"""Leading a run: load → decide → commit → perform → ack."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.base import Delivery, Session, Subscription
+from fl.errors import BadMessage
+from fl.log import EventLog
+from fl.run.events import ClientsGone, TimeUp
+from fl.run.state import RunState
+from fl.run.step import resume
+from fl.server.baton import BatonHolder
+from fl.server.hands import Hands
+from fl.server.letters import open_letter, read_event
+from fl.server.post import Item, Post
+from fl.server.run_log import RunLog
+from fl.tasks import together
+from fl.wire.runs import Submitted
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a worker works: its session, name, clock (seconds since the epoch) and log."""
+
+    session: Session
+    worker: str
+    clock: Callable[[], float]
+    log: EventLog
+
+
+async def lead(seat: Seat, submitted: Submitted, deliveries: Subscription, first: Delivery) -> None:
+    """Lead a run to its end, from wherever its log stands. Whoever gets a delivery of its queue is the leader.
+
+    Raises `Deposed` when another worker took over, `ConnectionLost`, and `BadMessage` for a log that this release
+    cannot read.
+    """
+    leader = uuid.uuid4().hex[:12]
+    log = seat.log.bind(run=submitted.run)
+    empty = RunState(submitted.run, submitted.spec, weights=submitted.weights)
+    run_log, state = await RunLog.take_over(seat.session, empty, leader=leader, worker=seat.worker, clock=seat.clock)
+    log.info("leading", leader=leader, phase=state.phase.value, round=state.trained)
+    post = Post(seat.session, deliveries)
+    post.put(first)
+    baton = BatonHolder(seat.session, submitted.run, sender=leader, clock=seat.clock)
+    hands = Hands(seat.session, submitted.run, leader=leader, run_log=run_log, post=post, clock=seat.clock, log=log)
+    async with together() as group:
+        helpers = [group.create_task(job) for job in (post.collect(), post.look_out(), baton.keep_fresh())]
+        state = await hands.perform(state, resume(state))
+        while not hands.closed:
+            post.awaited = state.awaiting
+            state = await _handle(await post.next(), state, hands=hands, baton=baton)
+        for helper in helpers:
+            helper.cancel()
+    await run_log.close()
+
+
+async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHolder) -> RunState:
+    """Decide about one thing that came in, and do what follows."""
+    if isinstance(item, TimeUp | ClientsGone):
+        return await hands.take(state, item)
+    try:
+        letter = open_letter(item)
+        if letter.is_baton:
+            await baton.receive(item)
+            return state
+        event = await read_event(hands.session, letter, state)
+    except BadMessage as error:
+        await hands.refuse(item, str(error))
+        return state
+    return await hands.take(state, event, letter)

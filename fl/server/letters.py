@@ -1,0 +1,138 @@
+"""Messages to a run's leader: who sent them, what they say, and which event that is."""
+
+from dataclasses import dataclass
+
+from broker.base import Delivery, Session
+from broker.topology import DOWN, UP, Key, update_stream
+from fl.core.layout import Layout, check_same
+from fl.errors import BadMessage
+from fl.run.events import CancelAsked, ClientFailed, InitAnswered, Input, JoinAsked, Kind, Replied, Trouble
+from fl.run.state import RunState
+from fl.wire.bulk import fetch
+from fl.wire.envelope import OtherProtocol, body_of, unseal
+from fl.wire.messages_pb2 import (
+    Baton,
+    CancelRequest,
+    Envelope,
+    Error,
+    EvaluateReply,
+    InitReply,
+    JoinRequest,
+    TrainReply,
+)
+from fl.wire.tensors import blob_ref, open_parcel, read_data_info, read_inline, read_layout
+from fl.wire.tensors_pb2 import Tensors
+
+_TROUBLES = {
+    Error.Code.UNINITIALISED: Trouble.UNINITIALISED,
+    Error.Code.REFUSED: Trouble.REFUSED,
+    Error.Code.VERSION: Trouble.VERSION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message with its sender, which the broker vouches for; the sender is empty for the run's owner."""
+
+    delivery: Delivery
+    sender: str
+    body: object
+    problem: str | None = None
+
+    @property
+    def is_baton(self) -> bool:
+        return isinstance(self.body, Baton)
+
+
+def open_letter(delivery: Delivery) -> Letter:
+    """Raises `BadMessage` for what nobody can make sense of."""
+    sender = _sender(delivery)
+    try:
+        envelope = unseal(delivery.message)
+    except OtherProtocol as error:
+        if error.envelope.WhichOneof("body") != "join_request":
+            raise
+        return Letter(delivery, sender, JoinRequest(), problem=str(error))
+    return Letter(delivery, sender, _checked_body(envelope, sender))
+
+
+def _sender(delivery: Delivery) -> str:
+    """The client in the routing key of `fl.up`, where the broker lets each publish under its own name only."""
+    if delivery.exchange == "":
+        return ""
+    if delivery.exchange != UP.name:
+        raise BadMessage(f"came by exchange {delivery.exchange!r}, not {UP.name!r} or {DOWN.name!r}")
+    try:
+        return Key.parse(delivery.routing_key).client
+    except ValueError as error:
+        raise BadMessage(str(error)) from None
+
+
+def _checked_body(envelope: Envelope, sender: str) -> object:
+    body = body_of(envelope)
+    owners = isinstance(body, CancelRequest | Baton)
+    clients = isinstance(body, JoinRequest | InitReply | TrainReply | EvaluateReply | Error)
+    if not (owners or clients):
+        raise BadMessage(f"a {envelope.WhichOneof('body')} is nothing to send to a leader")
+    if owners and sender:
+        raise BadMessage(f"client {sender} may not send a {envelope.WhichOneof('body')}")
+    if clients and not sender:
+        raise BadMessage(f"a {envelope.WhichOneof('body')} must come through {UP.name}")
+    return body
+
+
+async def read_event(session: Session, letter: Letter, state: RunState) -> Input:
+    """What a letter means to the run; replies to the open round are vetted here."""
+    client, body = letter.sender, letter.body
+    match body:
+        case JoinRequest():
+            return JoinAsked(client, read_data_info(body.data_info), letter.problem)
+        case InitReply():
+            return InitAnswered(client)
+        case TrainReply():
+            problem = await _vet_update(session, letter, body, state)
+            return Replied(client, Kind.TRAIN, body.round, body.weights_digest, problem)
+        case EvaluateReply():
+            return Replied(client, Kind.EVALUATE, body.round, body.weights_digest, _vet_evaluation(body))
+        case Error():
+            trouble = _TROUBLES.get(body.code, Trouble.FAILED)
+            return ClientFailed(client, trouble, body.text, body.round, body.weights_digest)
+        case CancelRequest():
+            return CancelAsked(body.reason)
+    raise TypeError(f"no event for {type(body).__name__}")
+
+
+async def _vet_update(session: Session, letter: Letter, reply: TrainReply, state: RunState) -> str | None:
+    """Why this update must not enter the sum; None if it may."""
+    if state.weights is None or letter.sender not in state.awaiting:
+        return None  # it will be dropped, whatever it holds
+    expected = read_layout(open_parcel(state.weights).layout)
+    try:
+        _check_form(reply.update, expected)
+        _check_origin(reply.update, update_stream(state.run, reply.round, letter.sender))
+        name = (await fetch(session, reply.update)).first_nonfinite()
+    except (BadMessage, ValueError) as error:
+        return f"its update is not usable: {error}"
+    return None if name is None else f"its update is not usable: tensor {name!r} has values that are NaN or infinite"
+
+
+def _check_form(tensors: Tensors, expected: Layout) -> None:
+    check_same(read_layout(tensors.layout), expected)
+
+
+def _check_origin(tensors: Tensors, stream: str) -> None:
+    ref = blob_ref(tensors)
+    if ref is not None and ref.stream != stream:
+        raise BadMessage(f"its bytes are said to be in {ref.stream}, which is not the stream for it")
+
+
+def _vet_evaluation(reply: EvaluateReply) -> str | None:
+    if not reply.weight_sum >= 0:
+        return f"its evaluation is not usable: the weights sum to {reply.weight_sum}"
+    if not reply.HasField("metrics"):
+        return None
+    try:
+        name = read_inline(reply.metrics).first_nonfinite()
+    except BadMessage as error:
+        return f"its evaluation is not usable: {error}"
+    return None if name is None else f"its evaluation is not usable: {name!r} has values that are NaN or infinite"

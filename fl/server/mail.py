@@ -1,0 +1,81 @@
+"""What a leader sends to clients."""
+
+from collections.abc import Callable
+
+from broker import topology
+from broker.base import Session
+from broker.errors import Unroutable
+from fl.log import EventLog
+from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
+from fl.run.events import Kind
+from fl.run.state import OpenRound, RunState
+from fl.wire.bulk import INLINE_BYTES
+from fl.wire.envelope import Body, seal, what, wrap
+from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest
+from fl.wire.tensors import open_parcel, read_layout, write_data_info
+
+Send = SendJoinReply | SendInit | SendRound | SendStop
+
+
+class Mail:
+    """Requests and answers to the clients of one run."""
+
+    def __init__(self, session: Session, *, leader: str, clock: Callable[[], float], log: EventLog) -> None:
+        self._session = session
+        self._leader = leader
+        self._clock = clock
+        self._log = log
+
+    async def send(self, state: RunState, command: Send) -> None:
+        """Send what `command` asks for; a client without a queue is logged and left to the deadline."""
+        match command:
+            case SendJoinReply(client=client, accepted=accepted, reason=reason):
+                await self._post(state, client, JoinReply(accepted=accepted, reason=reason))
+            case SendInit(client=client):
+                await self._post(state, client, _init_request(state))
+            case SendRound(client=client) if state.open is not None:
+                await self._make_room(state, client, state.open)
+                await self._post(state, client, _round_request(state, state.open))
+            case SendStop(client=client):
+                await self._post(state, client, _stop_request(state))
+            case _:
+                raise TypeError(f"nothing to send: {command!r} in phase {state.phase}")
+
+    async def _make_room(self, state: RunState, client: str, open_: OpenRound) -> None:
+        """Declare the stream for an update that is too big to come inside its reply."""
+        if open_.opened.kind is not Kind.TRAIN or state.weights is None:
+            return
+        n_bytes = read_layout(open_parcel(state.weights).layout).nbytes
+        if n_bytes > INLINE_BYTES:
+            # Room for an upload cut short and one done again after it.
+            await self._session.declare(*topology.update(state.run, open_.opened.round, client, max_bytes=4 * n_bytes))
+
+    async def _post(self, state: RunState, client: str, body: Body) -> None:
+        message = seal(wrap(state.run, self._leader, body, now=self._clock()), user=self._session.user)
+        key = topology.Key(state.run, client, what(body))
+        try:
+            await self._session.publish(message, exchange=topology.DOWN.name, routing_key=str(key))
+        except Unroutable:
+            self._log.warning("client_without_queue", client=client, what=what(body))
+
+
+def _init_request(state: RunState) -> InitRequest:
+    assert state.weights is not None, "clients are initialised after the run is"
+    assert state.data_info is not None, "clients are initialised after the run is"
+    layout = open_parcel(state.weights).layout
+    return InitRequest(spec_json=state.spec.to_json(), data_info=write_data_info(state.data_info), layout=layout)
+
+
+def _round_request(state: RunState, open_: OpenRound) -> TrainRequest | EvaluateRequest:
+    assert state.weights is not None, "a round starts from weights"
+    request = TrainRequest if open_.opened.kind is Kind.TRAIN else EvaluateRequest
+    return request(round=open_.opened.round, weights=open_parcel(state.weights))
+
+
+def _stop_request(state: RunState) -> StopRequest:
+    assert state.ended is not None, "only an ended run stops its clients"
+    end = state.ended
+    request = StopRequest(status=end.status.value, reason=end.reason, best_round=end.best_round)
+    if end.weights is not None:
+        request.weights.CopyFrom(open_parcel(end.weights))
+    return request

@@ -1,0 +1,84 @@
+"""The run's log as its leader uses it: taken over, replayed, and appended to.
+
+A record is in force only once it was *read back* from the stream. Whoever was replaced without noticing reads the
+newer `LeaderStarted` before its own record, and resigns.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+from broker import topology
+from broker.base import Session, Subscription
+from broker.errors import NotFound
+from fl.run.events import LeaderStarted, Record
+from fl.run.replay import replay
+from fl.run.state import RunState
+from fl.run.step import LOGIC_VERSION
+from fl.wire.records import read_record, write_record
+from fl.wire.runs import MARKER
+
+
+class Deposed(Exception):
+    """Another worker leads this run now."""
+
+
+class RunOver(Exception):
+    """The log is gone: the run was pruned."""
+
+
+class RunLog:
+    """One leader's hold on the log of a run."""
+
+    def __init__(self, session: Session, entries: Subscription, stream: str, leader: str, clock: Callable[[], float]):
+        self._session = session
+        self._entries = entries
+        self._stream = stream
+        self._leader = leader
+        self._clock = clock
+
+    @classmethod
+    async def take_over(
+        cls, session: Session, state: RunState, *, leader: str, worker: str, clock: Callable[[], float]
+    ) -> tuple[Self, RunState]:
+        """Become the leader, and replay what was decided before. `state` is that of the empty log.
+
+        Raises `BadMessage` where a record cannot be read: then nobody of this release can lead the run.
+        """
+        stream = topology.run_log(state.run)
+        try:
+            log = cls(session, await session.read(stream), stream, leader, clock)
+        except NotFound:
+            raise RunOver from None
+        await log._publish(LeaderStarted(leader, worker, LOGIC_VERSION))
+        while state.leader != leader:
+            writer, record = await log._next()
+            state = replay(state, [(writer, record)])
+        return log, state
+
+    async def append(self, records: tuple[Record, ...]) -> None:
+        """Write records, and return once they are in force. Raises `Deposed`."""
+        await asyncio.gather(*(self._publish(record) for record in records))
+        missing = len(records)
+        while missing:
+            writer, record = await self._next()
+            if isinstance(record, LeaderStarted):
+                raise Deposed
+            missing -= writer == self._leader
+
+    async def close(self) -> None:
+        await self._entries.close()
+
+    async def _publish(self, record: Record) -> None:
+        message = write_record(self._leader, record, now=self._clock())
+        await self._session.publish(message, routing_key=self._stream)
+
+    async def _next(self) -> tuple[str, Record]:
+        while True:
+            delivery = await anext(self._entries, None)
+            if delivery is None:
+                raise RunOver
+            await delivery.ack()
+            if delivery.message.type != MARKER:
+                entry, record = read_record(delivery.message)
+                return entry.leader, record

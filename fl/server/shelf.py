@@ -1,0 +1,48 @@
+"""A run's weights at the broker, as its leader reads, writes and clears them away."""
+
+from broker import topology
+from broker.base import Session
+from fl.core.vector import NumpyVector
+from fl.run.commands import Sweep
+from fl.run.events import Parcel
+from fl.wire.bulk import fetch, ship
+from fl.wire.tensors import blob_ref, open_parcel, parcel
+from fl.wire.tensors_pb2 import Tensors
+
+
+class Shelf:
+    """Weights and updates of one run. Keeps the newest weights at hand, and nothing else."""
+
+    def __init__(self, session: Session, run: str, leader: str) -> None:
+        self._session = session
+        self._run = run
+        self._writer = leader
+        self._newest: tuple[bytes, NumpyVector] | None = None
+
+    async def weights(self, known: Parcel) -> NumpyVector:
+        if self._newest is None or self._newest[0] != known.digest:
+            self._newest = (known.digest, await self.read(open_parcel(known)))
+        return self._newest[1]
+
+    async def read(self, tensors: Tensors) -> NumpyVector:
+        return await fetch(self._session, tensors)
+
+    async def put(self, weights: NumpyVector, round_: int) -> Parcel:
+        """Publish weights once, for all clients and the next leader."""
+        tensors = await ship(self._session, weights, topology.weights_stream(self._run, round_, self._writer))
+        self._newest = (tensors.digest, weights)
+        return parcel(tensors)
+
+    async def sweep(self, command: Sweep) -> None:
+        """Delete what is named; what is inline, or gone already, needs nothing."""
+        for ref in (blob_ref(open_parcel(unused)) for unused in command.parcels):
+            if ref is not None:
+                await self._session.delete(ref.stream)
+        for leader in command.leaders:
+            await self._session.delete(topology.weights_stream(self._run, command.round, leader))
+
+    async def clear_update(self, tensors: Tensors) -> None:
+        """Delete one client's bulk of a round that is committed."""
+        ref = blob_ref(tensors)
+        if ref is not None:
+            await self._session.delete(ref.stream)

@@ -1,0 +1,51 @@
+"""What a worker's log says of each record."""
+
+from collections.abc import Iterable
+
+from fl.log import EventLog
+from fl.run.events import (
+    ClientsAdmitted,
+    ClientsReady,
+    LeaderStarted,
+    Note,
+    Record,
+    RoundCommitted,
+    RoundOpened,
+    RunEnded,
+    RunInitialised,
+)
+
+
+def tell(log: EventLog, record: Record) -> None:
+    """One line for the record, and one for each client that something is wrong with."""
+    match record:
+        case LeaderStarted():
+            log.info("leader_started", worker=record.worker)
+        case ClientsAdmitted():
+            log.info("clients_admitted", clients=_names(name for name, _ in record.clients))
+            _warn(log, "client_refused", record.refused)
+        case RunInitialised():
+            log.info("run_initialised", n_samples=record.data_info.n_samples)
+        case ClientsReady():
+            log.info("clients_ready", clients=_names(record.clients))
+            _warn(log, "client_failed", record.failed)
+        case RoundOpened():
+            log.info("round_opened", round=record.round, kind=record.kind.value, clients=len(record.participants))
+        case RoundCommitted():
+            fields = {} if record.loss is None else {"loss": record.loss}
+            clients = len(record.participants)
+            log.info("round_committed", round=record.round, kind=record.kind.value, clients=clients, **fields)
+            _warn(log, "client_dropped", record.dropped)
+            if record.note:
+                log.warning("round_note", round=record.round, note=record.note)
+        case RunEnded():
+            log.info("run_ended", status=record.status.value, reason=record.reason, best_round=record.best_round)
+
+
+def _warn(log: EventLog, event: str, notes: tuple[Note, ...]) -> None:
+    for note in notes:
+        log.warning(event, client=note.client, reason=note.reason)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ",".join(names)

@@ -1,0 +1,87 @@
+"""A server worker: stands by every run of the broker, and leads those whose queue the broker gives it.
+
+It keeps nothing: whatever it knows it has read from the broker, and another worker can read it again.
+"""
+
+import uuid
+from collections.abc import AsyncIterator
+
+from broker import topology
+from broker.base import Message, Session
+from broker.errors import NotFound
+from fl.errors import BadMessage
+from fl.log import EventLog
+from fl.server.leader import Seat, lead
+from fl.server.post import QueueGone
+from fl.server.run_log import Deposed, RunOver
+from fl.tasks import together
+from fl.wire.runs import MARKER, Closed, Submitted, read_announcement
+
+
+async def serve(seat: Seat) -> None:
+    """Attend every run, the present and the coming ones, until the session is lost."""
+    await seat.session.declare(*topology.base())
+    async with together() as group:
+        async for submitted in open_runs(seat.session, seat.log):
+            seat.log.info("run_found", run=submitted.run)
+            group.create_task(attend(seat, submitted))
+
+
+async def attend(seat: Seat, submitted: Submitted) -> None:
+    """Stand by one run until it is over, and lead it whenever the broker says so."""
+    while True:
+        try:
+            deliveries = await seat.session.consume(
+                topology.run_queue(submitted.run), prefetch=topology.LEADER_PREFETCH
+            )
+        except NotFound:
+            return  # the run is over
+        async with deliveries:
+            try:
+                first = await anext(deliveries, None)
+                if first is not None:
+                    await lead(seat, submitted, deliveries, first)
+            except Deposed:
+                seat.log.warning("deposed", run=submitted.run)
+                continue
+            except BadMessage as error:
+                seat.log.warning("run_left_to_others", run=submitted.run, reason=error)
+            except (QueueGone, RunOver):
+                seat.log.info("run_over", run=submitted.run)
+            return
+
+
+async def open_runs(session: Session, log: EventLog) -> AsyncIterator[Submitted]:
+    """Runs that have not ended, and then each new one.
+
+    A marker of our own tells where the past ends: runs that are over by then are never looked at.
+    """
+    marker = uuid.uuid4().hex
+    past: dict[str, Submitted] = {}
+    live = False
+    async with await session.read(topology.RUNS.name) as announcements:
+        await session.publish(Message(b"", type=MARKER, message_id=marker), routing_key=topology.RUNS.name)
+        async for delivery in announcements:
+            await delivery.ack()
+            match _understand(delivery.message, log):
+                case Submitted() as submitted if live:
+                    yield submitted
+                case Submitted() as submitted:
+                    past[submitted.run] = submitted
+                case Closed(run=run):
+                    past.pop(run, None)
+                case None if delivery.message.message_id == marker:
+                    live = True
+                    for submitted in past.values():
+                        yield submitted
+
+
+def _understand(message: Message, log: EventLog) -> Submitted | Closed | None:
+    """None for a marker, and for an announcement that makes no sense here."""
+    if message.type == MARKER:
+        return None
+    try:
+        return read_announcement(message)
+    except BadMessage as error:
+        log.warning("announcement_ignored", reason=error)
+        return None
