@@ -49,11 +49,19 @@ async def put(
 
 
 async def write(
-    session: Session, stream: str, data: Bytes, *, chunk_bytes: int = CHUNK_BYTES, window: int = WINDOW
+    session: Session,
+    stream: str,
+    data: Bytes,
+    *,
+    exchange: str = "",
+    routing_key: str | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
+    window: int = WINDOW,
 ) -> BlobRef:
     """Write `data` to a stream that somebody else declared, as clients do, who may not declare any.
 
-    `data` must not change until this returns. Writing the same bytes twice to one stream is harmless.
+    `exchange` and `routing_key` lead to the stream where the writer may not publish to it directly. `data` must not
+    change until this returns. Writing the same bytes twice to one stream is harmless.
     """
     view = memoryview(data).cast("B")
     digest = hashlib.sha256()
@@ -63,7 +71,7 @@ async def write(
         for index, piece in enumerate(pieces):
             digest.update(piece)
             message = Message(piece, type=CHUNK_TYPE, content_type=OCTETS, headers={INDEX: index})
-            yield session.publish(message, routing_key=stream)
+            yield session.publish(message, exchange=exchange, routing_key=routing_key or stream)
 
     await _run_in_order(publishes(), window)
     return BlobRef(stream=stream, size=len(view), chunks=len(pieces), sha256=digest.digest())

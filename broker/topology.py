@@ -64,6 +64,17 @@ def update_stream(run_id: str, round_: int, client_name: str) -> str:
     return f"fl.run.{run_id}.u.{round_}.{client_name}"
 
 
+def update(run_id: str, round_: int, client_name: str, *, max_bytes: int) -> tuple[Declarable, ...]:
+    """The stream for one client's bulk of one round: the client writes to it through `fl.up`, and nowhere else."""
+    stream = Stream(update_stream(run_id, round_, client_name), max_bytes=max_bytes)
+    return (stream, Binding(stream.name, UP.name, update_key(run_id, round_, client_name)))
+
+
+def update_key(run_id: str, round_: int, client_name: str) -> str:
+    """Four words, so that the run's queue, which takes three, does not get the chunks."""
+    return f"{run_id}.{client_name}.u.{round_}"
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """A routing key on `fl.up` or `fl.down`, taken apart."""
