@@ -1,0 +1,89 @@
+"""What a dataset promises."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from fl.core.data_info import DataInfo
+from fl.core.dataset.sampling import Batching
+from fl.core.registry import Registered, Registry
+from fl.core.vector import Array
+from fl.errors import DataError
+
+
+class Batch(NamedTuple):
+    """Some samples. `x` is an array or, from sparse data, a scipy CSR matrix; its first axis counts the samples."""
+
+    x: Any
+    y: Array | None = None
+    weights: Array | None = None
+
+
+class Dataset(Registered, ABC, register=False):
+    """Samples of one site."""
+
+    registry: ClassVar[Registry["Dataset"]] = Registry(
+        "dataset", {"in-memory": "fl.core.dataset.memory:InMemoryDataset"}
+    )
+
+    @property
+    @abstractmethod
+    def n_samples(self) -> int: ...
+
+    @abstractmethod
+    def get_data_specs(self) -> DataInfo:
+        """What leaves the site about this data."""
+
+    @abstractmethod
+    def take(self, index: "slice | Array") -> Batch:
+        """The samples at these places; memory may be shared for a slice."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any] | None:
+        """What `load` needs to build this dataset in another process, as values JSON can carry.
+
+        None when it cannot: the data was never in a file.
+        """
+
+    def generate_batches(
+        self,
+        *,
+        batch_size: int,
+        rng: np.random.Generator,
+        shuffle: bool = False,
+        drop_remainder: bool = True,
+        poisson: bool = False,
+        replacement: bool = False,
+    ) -> Iterator[Batch]:
+        """One epoch of batches, drawn as `Batching` says. Raises `DataError` at once when there would be none."""
+        batching = Batching(batch_size, shuffle, drop_remainder, poisson, replacement)
+        indices = batching.indices(self.n_samples, rng)
+        return (self.take(index) for index in indices)
+
+    @staticmethod
+    def load(description: Mapping[str, Any]) -> "Dataset":
+        """Build what `describe` described. Raises `DataError` or `ConfigError`."""
+        dataset: Dataset = Dataset.registry.build(description)
+        return dataset
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the description to a file. Raises `DataError` when there is none."""
+        description = self.describe()
+        if description is None:
+            raise DataError(f"this {self.name} dataset is only in memory: write its data to a file and load it there")
+        Path(path).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
+
+    @staticmethod
+    def from_json(path: str | Path) -> "Dataset":
+        """Build from a file that `to_json` wrote. Raises `DataError` or `ConfigError`."""
+        try:
+            description = json.loads(Path(path).read_text("utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file") from None
+        except ValueError as error:
+            raise DataError(f"{path}: not a dataset's description in JSON: {error}") from None
+        return Dataset.load(description)

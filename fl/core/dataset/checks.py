@@ -1,0 +1,105 @@
+"""What features, targets and weights must be, and what people are told when they are not."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fl.core.vector import Array
+from fl.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table(frame: "pd.DataFrame", source: str) -> Array:
+    """A table's feature columns as a float array of shape (n, features). Raises `DataError` naming columns."""
+    from pandas.api.types import is_numeric_dtype  # noqa: PLC0415  # there is a DataFrame already
+
+    text = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if not is_numeric_dtype(dtype)]
+    if text:
+        raise DataError(
+            f"{source}: no numbers in {_columns(text)}: encode as numbers, or leave out with f_cols; a target or "
+            "weights are named by target and s_wght"
+        )
+    holes = frame.columns[frame.isna().any()].tolist()
+    if holes:
+        raise DataError(f"{source}: missing values (NaN) in {_columns(holes)}: fill or drop them")
+    # pandas' nullable dtypes know the numpy dtype of their values
+    dtypes = [getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes]
+    array = features(frame.to_numpy(np.result_type(np.float32, *dtypes)), source, frame.columns.tolist())
+    return np.asarray(array)
+
+
+def features(data: Any, source: str, names: Sequence[Any] | None = None) -> Any:
+    """Samples as a float array, or as a CSR matrix of floats. Raises `DataError`."""
+    data = _canonical(data) if hasattr(data, "tocsr") else np.asarray(data)
+    if data.dtype.kind not in "fiub":
+        raise DataError(f"{source} holds {data.dtype} where numbers are needed: encode it as numbers")
+    if data.ndim < 2:
+        raise DataError(f"{source} has shape {data.shape}: samples need an axis of features, as reshape(-1, 1) gives")
+    if 0 in data.shape:
+        raise DataError(f"{source} has shape {data.shape}, so there is nothing to learn from")
+    if data.dtype.kind != "f":
+        data = data.astype(np.float64)
+    finite = np.isfinite(data.data if hasattr(data, "tocsr") else data)
+    if not finite.all():
+        bad = np.flatnonzero(~finite.all(axis=0)).tolist() if data.ndim == finite.ndim == 2 else []
+        where = f" in {_columns([names[i] if names else i for i in bad])}" if bad else ""
+        raise DataError(f"{source} has values that are NaN or infinite{where}: fill or drop them")
+    return data
+
+
+def target(values: Any, *, len_of: Any, source: str) -> Array:
+    """Labels or values, one a sample, of whole floats as integers. Raises `DataError`."""
+    array = _one_each(values, len_of, source, "the target")
+    if array.dtype.kind in "OUS":
+        return _labels(array, source)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"the target of {source} holds {array.dtype}: use numbers or text")
+    if not np.isfinite(array).all():
+        raise DataError(f"the target of {source} has values that are NaN or infinite: fill or drop them")
+    # beyond 2^53 floats are no longer exact, and every one of them is whole
+    whole = ((array == np.round(array)) & (np.abs(array, dtype=np.float64) < 2.0**53)).all()
+    return np.asarray(array, np.int64) if whole else array
+
+
+def weights(values: Any, *, len_of: Any, source: str) -> Array:
+    """Sample weights, finite and not negative. Raises `DataError`."""
+    array = _one_each(values, len_of, source, "s_wght")
+    if array.dtype.kind not in "fiub" or not np.isfinite(array).all() or (array < 0).any():
+        raise DataError(f"s_wght of {source} must be finite numbers of at least 0")
+    return np.asarray(array, np.float64)
+
+
+def _one_each(values: Any, len_of: Any, source: str, what: str) -> Array:
+    array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 0 or array.shape[0] != len_of.shape[0]:
+        raise DataError(f"{what} has {array.size} values for the {len_of.shape[0]} samples of {source}: give one each")
+    return array
+
+
+def _labels(values: Array, source: str) -> Array:
+    kinds = {type(label) for label in values.tolist()}
+    if kinds <= {str, np.str_}:
+        return np.asarray(values, str)
+    if kinds <= {int, bool}:
+        return np.asarray(values, np.int64)
+    shown = ", ".join(sorted(kind.__name__ for kind in kinds))
+    raise DataError(f"the target of {source} mixes {shown}: fill what is missing, and make labels all of one kind")
+
+
+def _canonical(matrix: Any) -> Any:
+    """CSR without duplicate entries; the caller's matrix stays as it is."""
+    csr = matrix.tocsr()
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    return csr
+
+
+def _columns(names: list[Any]) -> str:
+    shown = ", ".join(repr(name) for name in names[:5]) + (" ..." if len(names) > 5 else "")
+    return f"column {shown}" if len(names) == 1 else f"columns {shown}"
