@@ -63,18 +63,32 @@ async def write(
     `exchange` and `routing_key` lead to the stream where the writer may not publish to it directly. `data` must not
     change until this returns. Writing the same bytes twice to one stream is harmless.
     """
-    view = memoryview(data).cast("B")
     digest = hashlib.sha256()
-    pieces = [view[start : start + chunk_bytes] for start in range(0, len(view), chunk_bytes)]
+    n_bytes = n_chunks = 0
 
     def publishes() -> Iterator[Coroutine[Any, Any, None]]:
-        for index, piece in enumerate(pieces):
-            digest.update(piece)
-            message = Message(piece, type=CHUNK_TYPE, content_type=OCTETS, headers={INDEX: index})
+        nonlocal n_bytes, n_chunks
+        for message in cut(data, chunk_bytes):
+            digest.update(message.body)
+            n_bytes, n_chunks = n_bytes + len(message.body), n_chunks + 1
             yield session.publish(message, exchange=exchange, routing_key=routing_key or stream)
 
     await _run_in_order(publishes(), window)
-    return BlobRef(stream=stream, size=len(view), chunks=len(pieces), sha256=digest.digest())
+    return BlobRef(stream=stream, size=n_bytes, chunks=n_chunks, sha256=digest.digest())
+
+
+def cut(data: Bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Message]:
+    """The numbered chunks of `data`, as views of it."""
+    view = memoryview(data).cast("B")
+    for index, start in enumerate(range(0, len(view), chunk_bytes)):
+        piece = view[start : start + chunk_bytes]
+        yield Message(piece, type=CHUNK_TYPE, content_type=OCTETS, headers={INDEX: index})
+
+
+def ref_of(stream: str, data: Bytes, chunk_bytes: int = CHUNK_BYTES) -> BlobRef:
+    """What refers to `data` once its chunks are in `stream`."""
+    n_bytes = memoryview(data).nbytes
+    return BlobRef(stream, n_bytes, -(-n_bytes // chunk_bytes), hashlib.sha256(data).digest())
 
 
 async def read(session: Session, ref: BlobRef, *, timeout_s: float = 60.0) -> AsyncGenerator[memoryview, None]:
