@@ -12,6 +12,8 @@
     └── Fatal                  repeating changes nothing until a person acts
         ├── AccessRefused      wrong credentials, or no permission
         └── TopologyConflict   it exists already, with other arguments
+
+No exception of an AMQP library leaves this package.
 """
 
 

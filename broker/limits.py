@@ -9,18 +9,20 @@ SHORT_TEXT_BYTES: Final = 255
 """AMQP writes the length of a routing key or property in one byte."""
 
 
-def check_address(message: Message, routing_key: str) -> None:
-    """Raise `TooLarge` if the routing key or a property does not fit its one-byte length."""
-    texts = {
-        "routing key": routing_key,
-        "type": message.type,
-        "message_id": message.message_id,
-        "correlation_id": message.correlation_id,
-        "content_type": message.content_type,
-    }
-    for what, text in texts.items():
-        if len(text) > SHORT_TEXT_BYTES or len(text.encode()) > SHORT_TEXT_BYTES:
-            raise TooLarge(f"{what} {text[:40]!r}… is longer than {SHORT_TEXT_BYTES} bytes: use a shorter one")
+def check_message(message: Message, routing_key: str) -> None:
+    """Check everything but the body.
+
+    Raises `TooLarge` for a routing key or property beyond its one-byte length, `TypeError` for a header that is
+    neither text nor an integer of 64 bits.
+    """
+    texts = (routing_key, message.type, message.message_id, message.correlation_id, message.content_type)
+    for text in texts:
+        # Most texts are short, and encoding costs more than counting.
+        if len(text) > SHORT_TEXT_BYTES // 4 and len(text.encode()) > SHORT_TEXT_BYTES:
+            raise TooLarge(f"{text[:40]!r}… does not fit the {SHORT_TEXT_BYTES} bytes of a routing key or property")
+    for name, value in message.headers.items():
+        if not isinstance(value, str) and not (isinstance(value, int) and -(2**63) <= value < 2**63):
+            raise TypeError(f"header {name!r} is {value!r}: a header is text or an integer of 64 bits")
 
 
 def check_prefetch(prefetch: int) -> None:

@@ -60,6 +60,11 @@ def weights_stream(run_id: str, round_: int, writer: str) -> str:
     return f"fl.run.{run_id}.w.{round_}.{writer}"
 
 
+def state_stream(run_id: str, round_: int, writer: str) -> str:
+    """State of the server's optimizer after a round."""
+    return f"fl.run.{run_id}.s.{round_}.{writer}"
+
+
 def update_stream(run_id: str, round_: int, client_name: str) -> str:
     return f"fl.run.{run_id}.u.{round_}.{client_name}"
 

@@ -1,6 +1,7 @@
 """Messages as bytes and back, for the broker that lives in memory: nothing is shared by reference."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,11 +17,10 @@ class Encoded:
 
 
 def encode(message: Message) -> Encoded:
-    """Copy a message into bytes. Raises `TypeError` for headers that are neither text nor integers."""
-    _check_headers(message.headers)
+    """Copy a message into bytes; one without an id gets a random one, as AMQP libraries do."""
     properties = (
         message.type,
-        message.message_id,
+        message.message_id or secrets.token_hex(16),
         message.correlation_id,
         message.user_id,
         message.content_type,
@@ -41,9 +41,3 @@ def decode(encoded: Encoded, extra_headers: Mapping[str, str | int]) -> Message:
         content_type=content_type,
         headers=headers | extra_headers,
     )
-
-
-def _check_headers(headers: Mapping[str, str | int]) -> None:
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, (str, int)):
-            raise TypeError(f"header {name!r} is {value!r}: a header is text or an integer under a text name")

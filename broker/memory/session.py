@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from broker.base import Declarable, Message, QueueCount
 from broker.errors import AccessRefused, ConnectionLost
-from broker.limits import check_address, check_prefetch
+from broker.limits import check_message, check_prefetch
 from broker.memory.bell import Bell
 from broker.memory.codec import encode
 from broker.memory.holder import Consumer, Entry, Holder, Verdict
@@ -44,7 +44,7 @@ class MemorySession:
             store.delete(name)
 
     async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
-        check_address(message, routing_key)
+        check_message(message, routing_key)
         entry = Entry(encode(message), exchange, routing_key, sender=self._serial)
         # A publisher on a network waits here, and others get their turn.
         await asyncio.sleep(0)

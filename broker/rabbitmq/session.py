@@ -1,0 +1,136 @@
+"""One connection to RabbitMQ. It is never repaired: when it is lost, everything on it is."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
+
+from broker.address import Address, parse_address
+from broker.amqp import FROM_FIRST, Arguments, arguments
+from broker.base import Binding, Declarable, Exchange, Message, Queue, QueueCount, Stream
+from broker.errors import Unreachable
+from broker.limits import check_message, check_prefetch
+from broker.rabbitmq.channels import Channels, LastingChannel
+from broker.rabbitmq.lifeline import Lifeline
+from broker.rabbitmq.publisher import Publisher
+from broker.rabbitmq.subscription import RabbitSubscription
+from broker.rabbitmq.translate import is_library_error, translate_connecting
+
+CLOSE_TIMEOUT_S: Final = 5.0
+"""How long a broker may take to say good-bye before we just go."""
+
+
+async def open_session(url: str, *, name: str, heartbeat_s: int = 5, timeout_s: float = 10.0) -> "RabbitSession":
+    """Connect as `name`. Raises `Unreachable`, `AccessRefused`, or `Fatal` for a URL that cannot be used.
+
+    A connection over which nothing comes for three times `heartbeat_s` is lost; the broker waits for two.
+    """
+    address = parse_address(url)
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await _connect(address, name=name, heartbeat_s=heartbeat_s)
+    except TimeoutError as error:
+        raise Unreachable(f"no broker answered at {address} within {timeout_s:g} s") from error
+    except Exception as error:
+        if not is_library_error(error):
+            raise
+        raise translate_connecting(error, address) from error
+    return RabbitSession(connection, address)
+
+
+class RabbitSession:
+    """Publishing, declaring and each subscription have a channel of their own."""
+
+    def __init__(self, connection: AbstractConnection, address: Address) -> None:
+        self._connection = connection
+        self._address = address
+        self._lifeline = Lifeline()
+        self._channels = Channels(connection)
+        self._publisher = Publisher(self._channels)
+        self._control = LastingChannel(self._channels, confirms=False)
+        self._control_turn = asyncio.Lock()
+        assert connection.transport is not None
+        # aio-pika's own callback comes later than the errors of the calls that were pending.
+        connection.transport.connection.closing.add_done_callback(self._on_closing)
+
+    @property
+    def user(self) -> str:
+        return self._address.user
+
+    async def declare(self, *items: Declarable) -> None:
+        with self._lifeline.held():
+            async with self._control_turn:
+                for item in items:
+                    await _declare(await self._control.get(), item)
+
+    async def delete(self, name: str) -> None:
+        with self._lifeline.held():
+            async with self._control_turn:
+                channel = await self._control.get()
+                await channel.queue_delete(name)
+
+    async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
+        check_message(message, routing_key)
+        with self._lifeline.held():
+            await self._publisher.publish(message, exchange=exchange, routing_key=routing_key)
+
+    async def consume(self, queue: str, *, prefetch: int) -> RabbitSubscription:
+        return await self._subscribe(queue, prefetch=prefetch)
+
+    async def read(self, stream: str, *, prefetch: int = 64) -> RabbitSubscription:
+        return await self._subscribe(stream, prefetch=prefetch, arguments=FROM_FIRST)
+
+    async def count(self, name: str) -> QueueCount:
+        with self._lifeline.held():
+            async with self._control_turn:
+                channel = await self._control.get()
+                counted = await channel.queue_declare(name, passive=True)
+        return QueueCount(messages=counted.message_count or 0, consumers=counted.consumer_count or 0)
+
+    async def wait_lost(self) -> None:
+        await self._lifeline.wait_cut()
+
+    async def close(self) -> None:
+        self._lifeline.cut("the session was closed")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._connection.close()
+
+    async def _subscribe(self, queue: str, *, prefetch: int, arguments: Arguments | None = None) -> RabbitSubscription:
+        check_prefetch(prefetch)
+        with self._lifeline.held():
+            channel = await self._channels.open(confirms=False)
+            subscription = RabbitSubscription(queue, channel, self._lifeline)
+            await subscription.start(prefetch=prefetch, arguments=arguments)
+        return subscription
+
+    def _on_closing(self, closing: asyncio.Future[None]) -> None:
+        reason = None if closing.cancelled() else closing.exception()
+        self._lifeline.cut(f"the connection to {self._address} was lost ({reason or 'closed'})")
+
+
+async def _connect(address: Address, *, name: str, heartbeat_s: int) -> AbstractConnection:
+    return await aio_pika.connect(
+        host=address.host,
+        port=address.port,
+        login=address.user,
+        password=address.password,
+        virtualhost=address.vhost,
+        ssl=address.tls is not None,
+        ssl_context=address.tls,
+        heartbeat=heartbeat_s,
+        client_properties={"connection_name": name},
+    )
+
+
+async def _declare(channel: AbstractChannel, item: Declarable) -> None:
+    match item:
+        case Queue() | Stream():
+            await channel.queue_declare(item.name, durable=True, arguments=arguments(item))
+        case Exchange():
+            await channel.exchange_declare(item.name, exchange_type=item.kind, durable=True)
+        case Binding():
+            await channel.queue_bind(item.queue, item.exchange, item.key)

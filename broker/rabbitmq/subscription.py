@@ -1,0 +1,139 @@
+"""Deliveries of RabbitMQ as an async iterator."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Self
+
+from aiormq import spec
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from broker.amqp import Arguments, plain_headers
+from broker.base import Message
+from broker.errors import ConnectionLost, NotFound
+from broker.rabbitmq.lifeline import Lifeline
+
+
+class RabbitDelivery:
+    """A message lent by RabbitMQ."""
+
+    __slots__ = ("_channel", "_lifeline", "_settled", "_tag", "exchange", "message", "redelivered", "routing_key")
+
+    def __init__(self, delivered: DeliveredMessage, channel: AbstractChannel, lifeline: Lifeline) -> None:
+        self.message = _message(delivered)
+        self.exchange = delivered.exchange or ""
+        self.routing_key = delivered.routing_key or ""
+        self.redelivered = bool(delivered.redelivered)
+        assert delivered.delivery_tag is not None
+        self._tag = delivered.delivery_tag
+        self._channel = channel
+        self._lifeline = lifeline
+        self._settled = False
+
+    async def ack(self) -> None:
+        await self._settle(lambda: self._channel.basic_ack(self._tag))
+
+    async def nack(self) -> None:
+        await self._settle(lambda: self._channel.basic_nack(self._tag, requeue=True))
+
+    async def reject(self) -> None:
+        await self._settle(lambda: self._channel.basic_nack(self._tag, requeue=False))
+
+    async def _settle(self, send: Callable[[], Awaitable[None]]) -> None:
+        # The broker answers a second settlement by closing the channel, with everything else it holds.
+        if self._settled:
+            raise RuntimeError("this delivery is settled already: settle each once")
+        with self._lifeline.held():
+            await send()
+        self._settled = True
+
+
+class RabbitSubscription:
+    """A consumer on a channel of its own."""
+
+    def __init__(self, queue: str, channel: AbstractChannel, lifeline: Lifeline) -> None:
+        self._queue = queue
+        self._channel = channel
+        self._lifeline = lifeline
+        self._inbox: deque[DeliveredMessage] = deque()
+        self._news = asyncio.Event()
+        self._failure: str | None = None
+        self._cancelled = False
+        self._closed = False
+
+    async def start(self, *, prefetch: int, arguments: Arguments | None = None) -> None:
+        """Begin to consume. Raises what the library raises."""
+        self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        self._channel.closing.add_done_callback(self._on_channel_closed)
+        await self._channel.basic_qos(prefetch_count=prefetch)
+        await self._channel.basic_consume(self._queue, self._on_message, arguments=arguments)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> RabbitDelivery:
+        while True:
+            self._news.clear()
+            self._lifeline.check()
+            if self._closed:
+                raise StopAsyncIteration
+            if self._failure is not None:
+                raise ConnectionLost(f"the broker ended the subscription to {self._queue!r}: {self._failure}")
+            if self._cancelled:
+                await self._check_deleted()
+                raise StopAsyncIteration
+            if self._inbox:
+                return RabbitDelivery(self._inbox.popleft(), self._channel, self._lifeline)
+            with self._lifeline.held():
+                await self._news.wait()
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._news.set()
+        # A lost session has closed the channel for us.
+        with suppress(ConnectionLost), self._lifeline.held():
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _check_deleted(self) -> None:
+        """Raise `ConnectionLost` unless the queue is gone: a node that goes down cancels its consumers as well."""
+        try:
+            with self._lifeline.held():
+                await self._channel.queue_declare(self._queue, passive=True)
+        except NotFound:
+            return
+        raise ConnectionLost(f"the broker cancelled the subscription to {self._queue!r}, which still exists")
+
+    async def _on_message(self, delivered: DeliveredMessage) -> None:
+        self._inbox.append(delivered)
+        self._news.set()
+
+    def _on_cancel(self, _: spec.Basic.Cancel) -> None:
+        self._cancelled = True
+        self._news.set()
+
+    def _on_channel_closed(self, closing: asyncio.Future[None]) -> None:
+        reason = None if closing.cancelled() else closing.exception()
+        self._failure = str(reason or "the channel is closed")
+        self._news.set()
+
+
+def _message(delivered: DeliveredMessage) -> Message:
+    properties = delivered.header.properties
+    return Message(
+        body=delivered.body,
+        type=properties.message_type or "",
+        message_id=properties.message_id or "",
+        correlation_id=properties.correlation_id or "",
+        user_id=properties.user_id,
+        content_type=properties.content_type or "",
+        headers=plain_headers(properties.headers),
+    )

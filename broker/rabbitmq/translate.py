@@ -1,0 +1,85 @@
+"""What the AMQP library raises, in our words: none of its exceptions leaves this package."""
+
+import ssl
+from typing import Final
+
+from aio_pika.exceptions import (
+    AMQPError,
+    ChannelClosed,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    DeliveryError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+    PublishError,
+)
+from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
+
+from broker.address import Address
+from broker.errors import (
+    AccessRefused,
+    BrokerError,
+    ConnectionLost,
+    Fatal,
+    NotFound,
+    Retryable,
+    TooLarge,
+    TopologyConflict,
+    Unreachable,
+    Unroutable,
+)
+
+_LIBRARY_ERRORS: Final = (AMQPError, ChannelInvalidStateError, OSError)
+
+
+def is_library_error(error: Exception) -> bool:
+    """Whether the library raised this; it rejects what was pending on a clean end of file with a bare `Exception`."""
+    return isinstance(error, _LIBRARY_ERRORS) or type(error) is Exception
+
+
+def translate(error: Exception) -> BrokerError:
+    """Say what a failed call means. What is no verdict of the broker on the call is a lost connection."""
+    text = str(error.args[0]) if error.args else repr(error)
+    match error:
+        case PublishError():
+            return Unroutable(f"the broker returned the message, no queue takes it: {error}")
+        case DeliveryError():
+            return Retryable("the broker could not store the message (nack): publish it again later")
+        case ChannelNotFoundEntity():
+            return NotFound(text)
+        case ChannelAccessRefused():
+            return AccessRefused(text)
+        case ChannelLockedResource():
+            return TopologyConflict(text)
+        case ChannelPreconditionFailed():
+            return precondition_failed(text)
+        case ChannelClosed() if error.args[0] is not None:
+            return Fatal(f"the broker closed the channel: {error!r}")
+    return ConnectionLost(f"no connection to the broker: {text}")
+
+
+def translate_connecting(error: Exception, address: Address) -> BrokerError:
+    """Say why there is no connection, without the password."""
+    match error:
+        case ProbableAuthenticationError():
+            return AccessRefused(f"the broker refused {address.identity}: check the name and the password")
+        case InvalidFrameError():
+            # The library drops the broker's words; after a login that worked it refuses nothing but the vhost.
+            return AccessRefused(f"the broker refused {address.identity}: check that the vhost exists and is permitted")
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return Fatal(
+            f"the certificate of {address} is not trusted, name its authority with ?cafile=: {error.__cause__}"
+        )
+    return Unreachable(f"no broker answers at {address}: {error}")
+
+
+def precondition_failed(text: str) -> BrokerError:
+    """AMQP has one code for several refusals; the broker's text tells them apart."""
+    if "message size" in text:
+        return TooLarge(text)
+    if "user_id" in text:
+        return AccessRefused(text)
+    if "delivery acknowledgement" in text:
+        return ConnectionLost(text)
+    return TopologyConflict(text)
