@@ -135,9 +135,9 @@ class Optimizer:
         self._steps, self._rounds = int(state["steps"]), int(state["rounds"])
 
     def _current_rate(self) -> float:
-        if isinstance(self.lrate, Scheduler):
-            return self.lrate.value(step=self._steps, round_=max(self._rounds - 1, 0))
-        return self.lrate
+        if isinstance(self.lrate, float):  # asking whether it is a Scheduler would take longer than the step
+            return self.lrate
+        return self.lrate.value(step=self._steps, round_=max(self._rounds - 1, 0))
 
 
 def _number(name: str, value: Any, *, above_zero: bool) -> float:

@@ -1,0 +1,69 @@
+"""Files that are whole or not there: written beside their place, flushed to the disk, and renamed."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from fl.core.vector import NumpyVector
+from fl.errors import ModelError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder, whose file takes the place of `path` if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def link(path: Path, target: str) -> None:
+    """Make `path` a symbolic link to a name in its own folder, in place of what it was."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.symlink_to(target)
+    temporary.replace(path)
+    _flush(path.parent)
+
+
+def write_vector(path: Path, vector: NumpyVector, facts: Mapping[str, str]) -> None:
+    """Write a vector as safetensors, with some facts about it in the header."""
+    from safetensors.numpy import save_file  # noqa: PLC0415  # servers keep no files
+
+    layout = json.dumps([[spec.name, spec.dtype, spec.shape] for spec in vector.layout.specs])
+    with replacing(path) as temporary:
+        save_file(vector.arrays(), temporary, {**facts, "layout": layout})
+
+
+def read_vector(path: Path) -> tuple[NumpyVector, dict[str, str]]:
+    """The vector of a safetensors file, and the facts in its header.
+
+    A file that another program wrote gives its tensors in the order of their names. Raises `ModelError` naming the
+    file and what is wrong with it.
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415  # servers keep no files
+
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="numpy") as content:
+            facts = dict(content.metadata() or {})
+            names = [name for name, *_ in json.loads(facts.pop("layout", "[]"))] or sorted(content.keys())
+            return NumpyVector.from_arrays({name: content.get_tensor(name) for name in names}), facts
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}: not a file of weights that can be read: {error}") from error
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

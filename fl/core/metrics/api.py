@@ -1,0 +1,85 @@
+"""What a metric promises."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fl.core.mergeable import Sum
+from fl.core.registry import Registered, Registry
+from fl.core.vector import Array
+from fl.errors import DataError
+
+State = dict[str, Array]
+Result = dict[str, float | Array]
+
+
+class Metric(Registered, ABC, register=False):
+    """A measure of predictions whose state is a sum over samples.
+
+    Law: the state of two sets of samples together is the sum of their states, so what clients measure apart and
+    merge is what one would measure on all the samples at once.
+
+    A metric says what its state is before any sample (`zero`), what samples add to it (`measure`), and what it
+    amounts to (`compute`). States are float64 arrays and hold under "n" how many samples they are of.
+    """
+
+    registry: ClassVar[Registry["Metric"]] = Registry(
+        "metric",
+        {
+            "binary-classif": "fl.core.metrics.classification:BinaryClassification",
+            "loss": "fl.core.metrics.mean:Loss",
+            "mae": "fl.core.metrics.mean:MeanAbsoluteError",
+            "mse": "fl.core.metrics.mean:MeanSquaredError",
+            "multi-classif": "fl.core.metrics.classification:MultiClassification",
+        },
+    )
+    of_losses: ClassVar[bool] = False
+    """Whether what is measured is each sample's loss, which then stands in the place of `y_pred`."""
+    _state: State | None = None
+
+    @abstractmethod
+    def zero(self) -> State:
+        """The state of no samples."""
+
+    @abstractmethod
+    def measure(self, y_true: Array, y_pred: Array, weights: Array) -> State:
+        """What samples add to the state, without "n". Raises `DataError` when shapes or labels do not fit."""
+
+    @abstractmethod
+    def compute(self, state: State) -> Result:
+        """The metric's values; zeros for no samples."""
+
+    def update(self, y_true: Any, y_pred: Any, weights: Any = None) -> None:
+        """Take in some samples; the first axis of each argument counts them. Raises `DataError`."""
+        y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+        weights = np.ones(len(y_true)) if weights is None else np.asarray(weights, np.float64)
+        if not len(y_true) == len(y_pred) == len(weights):
+            raise DataError(
+                f"{self.name}: {len(y_true)} true values, {len(y_pred)} predictions and {len(weights)} weights: "
+                "there must be one of each for every sample"
+            )
+        state = {"n": np.asarray(len(y_true), np.float64), **self.measure(y_true, y_pred, weights)}
+        self.merge({name: np.asarray(value, np.float64) for name, value in state.items()})
+
+    def get_state(self) -> State:
+        return dict(self.zero() if self._state is None else self._state)
+
+    def merge(self, state: Mapping[str, Array]) -> None:
+        """Add another's state to this one. Raises `ValueError` when it is of another metric, or of other labels."""
+        merged = Sum(self.get_state()).merge(Sum(state)).finish()
+        self._state = {name: np.asarray(value) for name, value in merged.items()}
+
+    def result(self) -> Result:
+        """The metric's values, and "n", the number of samples they are of."""
+        state = self.get_state()
+        return {**self.compute(state), "n": int(state["n"])}
+
+    def reset(self) -> None:
+        self._state = None
+
+
+def ratio(numerator: Array, denominator: Array) -> Array:
+    """Element-wise, and 0 where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=np.asarray(denominator) != 0)
