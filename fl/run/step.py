@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from fl.run.commands import Append, Command, Drop, Fold, SetTimer, Sweep
 from fl.run.decide import Decision, decide
-from fl.run.events import Event, Record, Timer
+from fl.run.events import Event, Kind, Parcel, Record, Timer
 from fl.run.follow import await_initialisation, effects, farewell, following, prepare, request, welcome
-from fl.run.state import Phase, RunState, apply
+from fl.run.state import OpenRound, Phase, RunState, apply
 
 LOGIC_VERSION = 1
 """Goes up when the same log would lead to other decisions."""
@@ -43,8 +43,13 @@ def resume(state: RunState) -> tuple[Command, ...]:
             return farewell(state)
     if state.open is None:
         return (*_welcome_the_rest(state), Append((following(state),)))
-    sweep = Sweep(state.garbage, state.open.opened.round, state.open.leaders[:-1])
-    return (*_welcome_the_rest(state), *request(state.open.opened), sweep)
+    return (*_welcome_the_rest(state), *request(state.open.opened), _sweep_after_the_dead(state.open, state.garbage))
+
+
+def _sweep_after_the_dead(open_: OpenRound, garbage: tuple[Parcel, ...]) -> Sweep:
+    """Only training writes weights: those of its round that lie there in an evaluation are the committed ones."""
+    dead = open_.leaders[:-1] if open_.opened.kind is Kind.TRAIN else ()
+    return Sweep(garbage, open_.opened.round if dead else 0, dead)
 
 
 def _welcome_the_rest(state: RunState) -> tuple[Command, ...]:
