@@ -1,0 +1,1 @@
+"""Client daemons: they hold the data, train, and answer."""

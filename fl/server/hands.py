@@ -23,6 +23,8 @@ from fl.server.run_log import RunLog
 from fl.server.shelf import Shelf
 from fl.server.telling import tell
 from fl.wire.envelope import seal, wrap
+from fl.wire.nested import pack_tree, unpack_tree
+from fl.wire.tensors import open_parcel
 from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
 
 Clock = Callable[[], float]
@@ -119,7 +121,7 @@ class Hands:
             return StartFailed(str(error))
         if weights is None:
             return StartFailed(f"a model of kind {model.kind!r} needs initial weights: submit the run with them")
-        return WeightsCompleted(command.data_info, await self._shelf.put(weights, 0))
+        return WeightsCompleted(command.data_info, await self._shelf.put_weights(weights, 0))
 
     async def _fold_training(self, state: RunState, command: Fold) -> Folded:
         assert state.weights is not None, "a round starts from weights"
@@ -132,8 +134,15 @@ class Hands:
             await asyncio.to_thread(fold.add, update, client=client, n_steps=steps, n_samples=samples)
             results.append(ClientResult(client, n_steps=steps, n_samples=samples, seconds=reply.seconds))
         optimizer = Optimizer.from_config(state.spec.optim.server_opt)
+        if state.server_state is not None:
+            optimizer.set_state(unpack_tree(await self._shelf.read(open_parcel(state.server_state))))
         weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer)
-        return Folded(tuple(results), weights=await self._shelf.put(weights, command.round), note=note)
+        return Folded(
+            tuple(results),
+            weights=await self._shelf.put_weights(weights, command.round),
+            server_state=await self._shelf.put_state(pack_tree(optimizer.get_state()), command.round),
+            note=note,
+        )
 
     def _fold_evaluation(self, state: RunState, command: Fold) -> Folded:
         replies = [(client, self._held_reply(client, EvaluateReply)) for client in command.clients]

@@ -27,11 +27,15 @@ class Shelf:
     async def read(self, tensors: Tensors) -> NumpyVector:
         return await fetch(self._session, tensors)
 
-    async def put(self, weights: NumpyVector, round_: int) -> Parcel:
+    async def put_weights(self, weights: NumpyVector, round_: int) -> Parcel:
         """Publish weights once, for all clients and the next leader."""
         tensors = await ship(self._session, weights, topology.weights_stream(self._run, round_, self._writer))
         self._newest = (tensors.digest, weights)
         return parcel(tensors)
+
+    async def put_state(self, state: NumpyVector, round_: int) -> Parcel:
+        """Publish the server's optimizer, for the next leader."""
+        return parcel(await ship(self._session, state, topology.state_stream(self._run, round_, self._writer)))
 
     async def sweep(self, command: Sweep) -> None:
         """Delete what is named; what is inline, or gone already, needs nothing."""
@@ -40,6 +44,7 @@ class Shelf:
                 await self._session.delete(ref.stream)
         for leader in command.leaders:
             await self._session.delete(topology.weights_stream(self._run, command.round, leader))
+            await self._session.delete(topology.state_stream(self._run, command.round, leader))
 
     async def clear_update(self, tensors: Tensors) -> None:
         """Delete one client's bulk of a round that is committed."""

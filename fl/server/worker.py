@@ -21,10 +21,13 @@ from fl.wire.runs import MARKER, Closed, Submitted, read_announcement
 async def serve(seat: Seat) -> None:
     """Attend every run, the present and the coming ones, until the session is lost."""
     await seat.session.declare(*topology.base())
+    found: set[str] = set()
     async with together() as group:
         async for submitted in open_runs(seat.session, seat.log):
-            seat.log.info("run_found", run=submitted.run)
-            group.create_task(attend(seat, submitted))
+            if submitted.run not in found:  # a submitter that lost its connection announces again
+                found.add(submitted.run)
+                seat.log.info("run_found", run=submitted.run)
+                group.create_task(attend(seat, submitted))
 
 
 async def attend(seat: Seat, submitted: Submitted) -> None:

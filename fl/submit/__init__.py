@@ -1,0 +1,1 @@
+"""Submitting runs, and looking at them: the researcher's side."""

@@ -1,0 +1,82 @@
+"""A site's daemon, as its TOML file describes it."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, field_validator
+
+from broker.topology import check_name
+from fl.run.config import Config, read_toml
+
+
+class DataConfig(Config):
+    """Where a dataset lies. Paths are relative to the file that names them."""
+
+    path: str
+    """A CSV, NPY or svmlight file."""
+    target: str | None = None
+    """The column, or the file, that holds what is to be predicted."""
+    s_wght: str | None = None
+    """The column, or the file, that holds the samples' weights."""
+    f_cols: list[str] | None = None
+    """The columns to learn from; without it all but target and weights."""
+    expose_classes: bool = False
+    """Tell the server which labels there are; classifiers need it."""
+    expose_data_type: bool = False
+
+
+class DeviceConfig(Config):
+    """Which device models compute on here, whatever the run."""
+
+    gpu: bool = True
+    idx: Annotated[int, Field(ge=0)] | None = None
+
+
+class ClientConfig(Config):
+    """One daemon: who it is, what data it has, and where it keeps what must survive it."""
+
+    name: str
+    """The enrolled name of this site."""
+    broker: str | None = None
+    """URL of the broker, amqps://user:password@host/vhost; better kept in FLUFFLE_BROKER than in a file."""
+    train: DataConfig
+    valid: DataConfig | None = None
+    """Data to evaluate on; without it evaluations use the training data."""
+    share_metrics: bool = True
+    """Send metrics of evaluations; without it only the loss is sent."""
+    state: Path | None = None
+    """Directory for what must survive a restart; default: ~/.local/state/fluffle/<name>."""
+    checkpoint: Path | None = None
+    """Directory for the weights that each run leaves; without it they are not kept here."""
+    device: DeviceConfig = DeviceConfig()
+    max_runs: Annotated[int, Field(ge=1)] = 4
+    """Runs served side by side; further ones are joined as these end."""
+    standby: bool = True
+    """When a daemon of this name is connected already: wait to take its place (true), or refuse to start."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        return check_name(name, "client name")
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read a TOML file, with the paths of its data resolved against its folder. Raises `ConfigError`."""
+        table = read_toml(path)
+        for part in ("train", "valid"):
+            if isinstance(table.get(part), dict):
+                table[part] = _resolved(table[part], Path(path).parent)
+        for part in ("state", "checkpoint"):
+            if isinstance(table.get(part), str):
+                table[part] = Path(path).parent / table[part]
+        return cls.parse(table, str(path))
+
+
+def _resolved(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Data paths relative to the file that names them; a target that names a file likewise."""
+    resolved = dict(table)
+    for key in ("path", "target", "s_wght"):
+        value = table.get(key)
+        if isinstance(value, str) and (key == "path" or (folder / value).is_file()):
+            resolved[key] = str(folder / value)
+    return resolved

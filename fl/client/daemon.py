@@ -1,0 +1,188 @@
+"""The client daemon: joins runs, and answers their leaders; acknowledges a request once its reply is confirmed."""
+
+import asyncio
+from collections import deque
+
+from broker import topology
+from broker.base import Delivery, Session, Subscription
+from broker.errors import AccessRefused, NotFound, Unroutable
+from fl import __version__
+from fl.client.part import Part
+from fl.client.site import Site
+from fl.errors import BadMessage, ConfigError
+from fl.tasks import together
+from fl.wire.envelope import Body, OtherProtocol, body_of, seal, unseal, what, wrap
+from fl.wire.messages_pb2 import Error, JoinRequest
+from fl.wire.runs import MARKER, Closed, Submitted, read_announcement
+
+PREFETCH = 64
+LOOK_EVERY_S = 5.0
+"""How often a daemon on standby looks whether the one before it is gone."""
+
+
+class NameInUse(ConfigError):
+    """A daemon of this name is connected already, and this one is not to stand by."""
+
+
+async def serve(site: Site, session: Session) -> None:
+    """Serve every run until `site.leave_after` have ended, or the session is lost.
+
+    Raises `NameInUse`, and `AccessRefused` where this site is not enrolled.
+    """
+    daemon = Daemon(site, session)
+    await daemon.serve()
+
+
+class Daemon:
+    """One session's worth of a daemon: all that it holds is gone with the session, and comes again."""
+
+    def __init__(self, site: Site, session: Session) -> None:
+        self._site = site
+        self._session = session
+        self._log = site.log
+        self._queue = topology.client_queue(site.name)
+        self._desks: dict[str, asyncio.Queue[Delivery | None]] = {}
+        self._waiting: deque[str] = deque()
+        """Runs to join as soon as one of those served ends."""
+        self._ended = 0
+        self._active = asyncio.Event()
+        self._enough = asyncio.Event()
+
+    async def serve(self) -> None:
+        await self._find_queue()
+        alone = (await self._session.count(self._queue)).consumers == 0
+        if not alone and not self._site.standby:
+            raise NameInUse(
+                f"a daemon named {self._site.name!r} is connected already: stop it, choose another name, or "
+                "set standby = true to take its place when it leaves"
+            )
+        requests = await self._session.consume(self._queue, prefetch=PREFETCH)
+        async with requests, together() as group:
+            self._group = group
+            if alone:
+                self._active.set()
+            jobs = [group.create_task(job) for job in (self._announcements(), self._become_active())]
+            jobs.append(group.create_task(self._requests(requests)))
+            await self._enough.wait()
+            for job in jobs:
+                job.cancel()
+
+    async def _find_queue(self) -> None:
+        """Enrolment has made the queue; where users may do everything, as in development, make it here."""
+        try:
+            await self._session.count(self._queue)
+        except NotFound:
+            try:
+                await self._session.declare(*topology.base(), *topology.client(self._site.name))
+            except AccessRefused as error:
+                raise AccessRefused(
+                    f"no queue for client {self._site.name!r}: has it been enrolled? ({error})"
+                ) from None
+
+    async def _become_active(self) -> None:
+        """Wait until this daemon is the one that gets the requests."""
+        if not self._active.is_set():
+            self._log.warning("standing_by", name=self._site.name, reason="a daemon of this name is connected already")
+        while not self._active.is_set():
+            if (await self._session.count(self._queue)).consumers <= 1:
+                self._active.set()
+                self._log.info("taking_over", name=self._site.name)
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    # ---- runs ------------------------------------------------------------------------------------------------------
+
+    async def _announcements(self) -> None:
+        await self._active.wait()
+        self._log.info("ready", name=self._site.name, version=__version__)
+        async with await self._session.read(topology.RUNS.name) as announcements:
+            async for delivery in announcements:
+                await delivery.ack()
+                if delivery.message.type == MARKER:
+                    continue
+                try:
+                    await self._on_announcement(read_announcement(delivery.message))
+                except BadMessage as error:
+                    self._log.warning("announcement_ignored", reason=error)
+
+    async def _on_announcement(self, announcement: Submitted | Closed) -> None:
+        run = announcement.run
+        if isinstance(announcement, Closed):
+            if run in self._waiting:
+                self._waiting.remove(run)
+            if run in self._desks:
+                self._desks[run].put_nowait(None)
+        elif len(self._desks) < self._site.max_runs:
+            await self._join(run)
+        else:
+            self._waiting.append(run)
+
+    async def _join(self, run: str) -> None:
+        request = JoinRequest(data_info=self._site.data_info, versions={"fluffle": __version__})
+        if await self._send(run, request):
+            self._open_desk(run)
+            self._log.info("asked_to_join", run=run)
+
+    def _open_desk(self, run: str) -> "asyncio.Queue[Delivery | None]":
+        if run not in self._desks:
+            self._desks[run] = asyncio.Queue()
+            self._group.create_task(self._serve_run(run, self._desks[run]))
+        return self._desks[run]
+
+    # ---- requests --------------------------------------------------------------------------------------------------
+
+    async def _requests(self, requests: Subscription) -> None:
+        async for delivery in requests:
+            self._active.set()
+            try:
+                run = topology.Key.parse(delivery.routing_key).run
+            except ValueError as error:
+                await self._reject(delivery, str(error))
+                continue
+            self._open_desk(run).put_nowait(delivery)
+
+    async def _serve_run(self, run: str, letters: "asyncio.Queue[Delivery | None]") -> None:
+        part = Part(self._site, self._session, run)
+        try:
+            while not part.over:
+                delivery = await letters.get()
+                if delivery is None:
+                    break  # the run is closed, and whatever its leader had to say came before that
+                await self._handle(part, run, delivery)
+        finally:
+            await part.close()
+            del self._desks[run]
+        self._ended += part.took_part
+        if self._site.leave_after is not None and self._ended >= self._site.leave_after:
+            self._enough.set()
+        elif self._waiting:
+            await self._join(self._waiting.popleft())
+
+    async def _handle(self, part: Part, run: str, delivery: Delivery) -> None:
+        """Answer one request; it is acknowledged last."""
+        try:
+            reply = await part.answer(body_of(unseal(delivery.message)))
+        except OtherProtocol as error:
+            self._log.warning("request_refused", run=run, reason=error)
+            reply = Error(code=Error.Code.VERSION, text=str(error))
+        except BadMessage as error:
+            await self._reject(delivery, str(error))
+            return
+        if reply is not None and not await self._send(run, reply):
+            part.over = True
+        await delivery.ack()
+
+    async def _reject(self, delivery: Delivery, reason: str) -> None:
+        """Move a message that makes no sense to the dead letters, and say why."""
+        self._log.warning("message_rejected", key=delivery.routing_key, reason=reason)
+        await delivery.reject()
+
+    async def _send(self, run: str, body: Body) -> bool:
+        """Send to the run's leader; whether the run is still there to hear it."""
+        message = seal(wrap(run, self._site.name, body, now=self._site.clock()), user=self._session.user)
+        key = topology.Key(run, self._site.name, what(body))
+        try:
+            await self._session.publish(message, exchange=topology.UP.name, routing_key=str(key))
+        except Unroutable:
+            return False
+        return True

@@ -1,0 +1,104 @@
+"""What a trainer does with each call: requests in, replies out, and errors in words."""
+
+import json
+
+from fl.client.learner import Data, Learner, shared_seed
+from fl.core.dataset import Dataset
+from fl.core.device import DevicePolicy
+from fl.core.training import EvaluateResult
+from fl.core.vector import NumpyVector
+from fl.errors import FluffleError
+from fl.log import get_log
+from fl.run.spec import RunSpec
+from fl.wire.messages_pb2 import Error, EvaluateReply, EvaluateRequest, InitReply, InitRequest, TrainReply, TrainRequest
+from fl.wire.tensors import inline, read_data_info, read_inline, write_data_info
+from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall, TrainerSetup
+
+log = get_log(__name__)
+
+
+class Desk:
+    """Answers the calls for one run, one at a time."""
+
+    def __init__(self, data: Data | None = None) -> None:
+        self._data = data
+        self._setup = TrainerSetup()
+        self._learner: Learner | None = None
+
+    def answer(self, call: TrainerCall) -> TrainerAnswer:
+        """Never raises: what goes wrong is an `Error` with a text for the people at both ends."""
+        try:
+            return self._answer(call)
+        except FluffleError as error:
+            return _error(str(error))
+        except Exception as error:  # a model, dataset or plug-in may raise anything, and the daemon lives
+            log.exception("trainer_failed", run=call.run)
+            return _error(f"{type(error).__name__}: {error}")
+
+    def _answer(self, call: TrainerCall) -> TrainerAnswer:
+        match call.WhichOneof("call"):
+            case "setup":
+                self._setup = call.setup
+                if self._data is None:
+                    self._data = load_data(call.setup)
+                return TrainerAnswer(data_info=write_data_info(self._data.train.get_data_specs()))
+            case "init":
+                self._learner = self._build(call.run, call.init)
+                return TrainerAnswer(init=InitReply())
+            case "train":
+                return TrainerAnswer(train=self._train(call.train))
+            case "evaluate":
+                return TrainerAnswer(evaluate=self._evaluate(call.evaluate))
+            case other:
+                raise TypeError(f"no such call: {other}")
+
+    def _build(self, run: str, request: InitRequest) -> Learner:
+        assert self._data is not None, "a trainer is set up before it is initialised"
+        spec = RunSpec.from_json(request.spec_json)
+        seed, run_key = self._setup.seed, run
+        if spec.run.seed is not None:  # the same batches in every run of this spec
+            seed, run_key = shared_seed(spec.run.seed, self._setup.client), ""
+        device = DevicePolicy(self._setup.gpu, self._setup.idx if self._setup.HasField("idx") else None)
+        data_info = read_data_info(request.data_info)
+        return Learner(spec, data_info, self._data, seed=seed, run=run_key, device=device)
+
+    def _train(self, request: TrainRequest) -> TrainReply:
+        assert self._learner is not None, "a trainer is initialised before it trains"
+        update, result = self._learner.train(request.round, read_inline(request.weights))
+        return TrainReply(
+            round=request.round,
+            weights_digest=request.weights.digest,
+            update=inline(update),
+            n_steps=result.n_steps,
+            n_samples=result.n_samples,
+            seconds=result.seconds,
+        )
+
+    def _evaluate(self, request: EvaluateRequest) -> EvaluateReply:
+        assert self._learner is not None, "a trainer is initialised before it evaluates"
+        result = self._learner.evaluate(read_inline(request.weights))
+        reply = EvaluateReply(
+            round=request.round,
+            weights_digest=request.weights.digest,
+            loss_sum=result.loss_sum,
+            weight_sum=result.weight_sum,
+            n_samples=result.n_samples,
+            seconds=result.seconds,
+        )
+        if self._setup.share_metrics:
+            reply.metrics.CopyFrom(inline(_states(result)))
+        return reply
+
+
+def _states(result: EvaluateResult) -> NumpyVector:
+    return NumpyVector.from_arrays(result.metrics)
+
+
+def load_data(setup: TrainerSetup) -> Data:
+    """Raises `DataError`."""
+    valid = Dataset.load(json.loads(setup.valid_json)) if setup.valid_json else None
+    return Data(Dataset.load(json.loads(setup.train_json)), valid)
+
+
+def _error(text: str) -> TrainerAnswer:
+    return TrainerAnswer(error=Error(code=Error.Code.FAILED, text=text))

@@ -1,0 +1,170 @@
+"""This site's part in one run: requests in, replies out."""
+
+from broker import blob, topology
+from broker.base import Session
+from fl.client.checkpoint import keep_weights
+from fl.client.site import Site
+from fl.client.trainer import Trainer, TrainerDied
+from fl.errors import BadMessage, FluffleError
+from fl.wire.bulk import INLINE_BYTES, fetch
+from fl.wire.envelope import Body
+from fl.wire.messages_pb2 import (
+    Error,
+    EvaluateRequest,
+    InitReply,
+    InitRequest,
+    JoinReply,
+    StopRequest,
+    TrainReply,
+    TrainRequest,
+)
+from fl.wire.tensors import inline, read_layout, referring
+from fl.wire.tensors_pb2 import Tensors
+from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
+
+Request = TrainRequest | EvaluateRequest
+
+
+class Part:
+    """Answers one leader after another: a request that comes again gets the same answer again."""
+
+    def __init__(self, site: Site, session: Session, run: str) -> None:
+        self._site = site
+        self._session = session
+        self._run = run
+        self._log = site.log.bind(run=run)
+        self._trainer: Trainer | None = None
+        self._initialised_by: bytes | None = None
+        self._answered: dict[str, tuple[bytes, Body]] = {}
+        self.took_part = False
+        self.over = False
+
+    async def answer(self, body: Body) -> Body | None:
+        """The reply to a request; None where none is due. Raises `BadMessage` for what no leader sends."""
+        match body:
+            case JoinReply():
+                self._on_join_reply(body)
+                return None
+            case InitRequest():
+                return await self._initialise(body)
+            case TrainRequest() | EvaluateRequest():
+                return await self._answer_once(body)
+            case StopRequest():
+                await self._stop(body)
+                return None
+        raise BadMessage(f"a {type(body).__name__} is nothing to send to a client")
+
+    async def close(self) -> None:
+        if self._trainer is not None:
+            trainer, self._trainer, self._initialised_by = self._trainer, None, None
+            await trainer.close()
+
+    def _on_join_reply(self, reply: JoinReply) -> None:
+        if reply.accepted:
+            self.took_part = True
+            self._log.info("joined")
+            return
+        self._log.warning("not_admitted", reason=reply.reason)
+        self.over = True
+
+    async def _initialise(self, request: InitRequest) -> Body:
+        wanted = request.SerializeToString(deterministic=True)
+        if self._initialised_by == wanted:
+            return InitReply()
+        await self.close()
+        try:
+            self._trainer = await self._site.new_trainer(self._run)
+            answer = await self._ask(TrainerCall(run=self._run, init=request))
+        except FluffleError as error:
+            return self._failed(str(error))
+        if answer.WhichOneof("answer") == "error":
+            return self._failed(answer.error.text)
+        self._initialised_by = wanted
+        self._answered.clear()
+        self._log.info("initialised")
+        return answer.init
+
+    async def _answer_once(self, request: Request) -> Body:
+        kind = type(request).__name__
+        wanted = request.SerializeToString(deterministic=True)
+        known = self._answered.get(kind)
+        if known is not None and known[0] == wanted:
+            self._log.info("answered_again", request=kind, round=request.round)
+            return known[1]
+        if self._initialised_by is None:
+            return self._error(request, Error.Code.UNINITIALISED, "this daemon does not know the run; it was restarted")
+        reply = await self._work(request)
+        if not isinstance(reply, Error):
+            self._answered[kind] = (wanted, reply)
+        return reply
+
+    async def _work(self, request: Request) -> Body:
+        try:
+            weights = inline(await fetch(self._session, request.weights))
+            answer = await self._ask(_call(self._run, request, weights))
+            if answer.WhichOneof("answer") == "train":
+                await self._upload(answer.train)
+                self._log.info("trained", round=request.round, steps=answer.train.n_steps, seconds=answer.train.seconds)
+                return answer.train
+            if answer.WhichOneof("answer") == "evaluate":
+                return answer.evaluate
+            text = answer.error.text
+        except (TrainerDied, BadMessage) as error:
+            text = str(error)
+        self._log.warning("request_failed", round=request.round, reason=text)
+        return self._error(request, Error.Code.FAILED, text)
+
+    async def _ask(self, call: TrainerCall) -> TrainerAnswer:
+        assert self._trainer is not None, "asked after it was started"
+        try:
+            return await self._trainer.ask(call)
+        except TrainerDied:
+            await self.close()
+            raise
+
+    async def _upload(self, reply: TrainReply) -> None:
+        """Move an update that is too big for a message to the stream that the leader has declared for it."""
+        data = reply.update.inline
+        if len(data) <= INLINE_BYTES:
+            return
+        name = self._site.name
+        ref = await blob.write(
+            self._session,
+            topology.update_stream(self._run, reply.round, name),
+            data,
+            exchange=topology.UP.name,
+            routing_key=topology.update_key(self._run, reply.round, name),
+        )
+        reply.update.CopyFrom(referring(read_layout(reply.update.layout), ref))
+
+    async def _stop(self, request: StopRequest) -> None:
+        self._log.info("run_over", status=request.status, reason=request.reason, best_round=request.best_round)
+        if self._site.checkpoint is not None and request.HasField("weights"):
+            try:
+                path = keep_weights(
+                    self._site.checkpoint, self._run, await fetch(self._session, request.weights), request
+                )
+                self._log.info("weights_kept", path=path)
+            except (BadMessage, OSError) as error:
+                self._log.warning("weights_not_kept", reason=error)
+        await self.close()
+        self._site.state.forget(self._run)
+        self.over = True
+
+    def _failed(self, text: str) -> Error:
+        self._log.warning("initialisation_failed", reason=text)
+        return Error(code=Error.Code.FAILED, text=text)
+
+    def _error(self, request: Request, code: "Error.Code", text: str) -> Error:
+        return Error(code=code, text=text, round=request.round, weights_digest=request.weights.digest)
+
+
+def _call(run: str, request: Request, weights: Tensors) -> TrainerCall:
+    """The same request with its weights at hand: a trainer has no connection to anybody."""
+    if isinstance(request, TrainRequest):
+        call = TrainerCall(run=run, train=request)
+        call.train.weights.CopyFrom(weights)
+    else:
+        call = TrainerCall(run=run, evaluate=request)
+        call.evaluate.weights.CopyFrom(weights)
+    return call

@@ -1,0 +1,97 @@
+"""How a site comes to be: from its configuration, with trainers as processes, or from objects at hand."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fl.client.config import ClientConfig, DataConfig, DeviceConfig
+from fl.client.site import Site, State
+from fl.client.state import NoState, StateDirectory
+from fl.client.trainer import ProcessTrainer, ThreadTrainer, Trainer
+from fl.errors import DataError
+from fl.log import get_log
+from fl.wire.messages_pb2 import DataInfo
+from fl.wire.trainer_pb2 import TrainerCall, TrainerSetup
+
+if TYPE_CHECKING:
+    from fl.client.learner import Data  # needs what an idle daemon does without
+
+Start = Callable[[], Awaitable[Trainer]]
+
+
+async def site_from_config(config: ClientConfig, *, home: Path) -> Site:
+    """The site that a TOML file describes; its data is looked at once, by a trainer that ends again.
+
+    Raises `ConfigError` for the state directory, `DataError` for the data.
+    """
+    state = StateDirectory(config.state or home / ".local" / "state" / "fluffle" / config.name)
+    valid = None if config.valid is None else describe(config.valid)
+    setup = new_setup(
+        config.name, describe(config.train), valid, device=config.device, share_metrics=config.share_metrics
+    )
+    site = await new_site(setup, start=ProcessTrainer.start, state=state)
+    return replace(site, checkpoint=config.checkpoint, max_runs=config.max_runs, standby=config.standby)
+
+
+async def site_from_data(name: str, data: "Data", *, share_metrics: bool = True, state: State | None = None) -> Site:
+    """A site in this process, with trainers as threads."""
+    from fl.client.desk import Desk  # noqa: PLC0415  # only a process that trains loads it
+
+    async def start() -> Trainer:
+        return ThreadTrainer(Desk(data))
+
+    setup = new_setup(name, None, None, device=DeviceConfig(), share_metrics=share_metrics)
+    return await new_site(setup, start=start, state=state or NoState())
+
+
+async def new_site(setup: TrainerSetup, *, start: Start, state: State) -> Site:
+    """A site whose trainers are begun by `start`. Raises `DataError` when its data cannot be read."""
+
+    async def new_trainer(run: str) -> Trainer:
+        own = TrainerSetup()
+        own.CopyFrom(setup)
+        own.seed = state.secret_seed(run)
+        trainer, _ = await _set_up(run, own, start)
+        return trainer
+
+    trainer, data_info = await _set_up("", setup, start)
+    await trainer.close()
+    log = get_log("fl.client", client=setup.client)
+    return Site(setup.client, data_info, new_trainer, state, clock=time.time, log=log)
+
+
+async def _set_up(run: str, setup: TrainerSetup, start: Start) -> tuple[Trainer, DataInfo]:
+    trainer = await start()
+    answer = await trainer.ask(TrainerCall(run=run, setup=setup))
+    if answer.WhichOneof("answer") == "error":
+        await trainer.close()
+        raise DataError(answer.error.text)
+    return trainer, answer.data_info
+
+
+def new_setup(
+    client: str,
+    train: Mapping[str, Any] | None,
+    valid: Mapping[str, Any] | None,
+    *,
+    device: DeviceConfig,
+    share_metrics: bool,
+) -> TrainerSetup:
+    """What a trainer must know of its site; datasets by their descriptions, None where it has them already."""
+    return TrainerSetup(
+        client=client,
+        train_json="" if train is None else json.dumps(train),
+        valid_json="" if valid is None else json.dumps(valid),
+        share_metrics=share_metrics,
+        gpu=device.gpu,
+        idx=device.idx,
+    )
+
+
+def describe(config: DataConfig) -> dict[str, Any]:
+    """The description from which a trainer loads a dataset."""
+    options = config.model_dump()
+    return {"name": "in-memory", "data": options.pop("path"), **options}

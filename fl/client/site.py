@@ -1,0 +1,37 @@
+"""What a daemon is, whatever run it serves."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fl.client.trainer import Trainer
+from fl.log import EventLog
+from fl.wire.messages_pb2 import DataInfo
+
+
+class State(Protocol):
+    """What survives the daemon."""
+
+    def secret_seed(self, run: str) -> bytes: ...
+
+    def forget(self, run: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One data owner's daemon: its name, its data's description, and how it gets a trainer for a run."""
+
+    name: str
+    data_info: DataInfo
+    new_trainer: Callable[[str], Awaitable[Trainer]]
+    """Start a trainer for a run and set it up. Raises `FluffleError`."""
+    state: State
+    clock: Callable[[], float]
+    """Seconds since the epoch."""
+    log: EventLog
+    checkpoint: Path | None = None
+    max_runs: int = 4
+    standby: bool = True
+    leave_after: int | None = None
+    """Return after so many runs have ended; None: serve for ever."""

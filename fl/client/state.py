@@ -1,0 +1,75 @@
+"""What must survive a daemon: files written whole or not at all, for no other eyes."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from fl.errors import ConfigError
+
+SEED_BYTES = 32
+
+
+class StateDirectory:
+    """A daemon's own directory. Raises `ConfigError` where it cannot be made or written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            probe = path / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"state directory {path}: {error.strerror}; set `state` to one that can be written"
+            ) from None
+
+    def secret_seed(self, run: str) -> bytes:
+        """This site's seed for a run: drawn once, the same after every restart, known to nobody else.
+
+        Raises `ConfigError` for a file that is not what was written.
+        """
+        path = self._path / "runs" / run / "seed"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomically(path, secrets.token_bytes(SEED_BYTES))
+        seed = path.read_bytes()
+        if len(seed) != SEED_BYTES:
+            raise ConfigError(
+                f"{path}: holds {len(seed)} bytes, not a seed of {SEED_BYTES}; remove it to leave the run"
+            )
+        return seed
+
+    def forget(self, run: str) -> None:
+        """Remove what was kept for a run that is over."""
+        shutil.rmtree(self._path / "runs" / run, ignore_errors=True)
+
+
+class NoState:
+    """State that lives as long as the process: for runs that are all in one."""
+
+    def __init__(self) -> None:
+        self._seeds: dict[str, bytes] = {}
+
+    def secret_seed(self, run: str) -> bytes:
+        return self._seeds.setdefault(run, secrets.token_bytes(SEED_BYTES))
+
+    def forget(self, run: str) -> None:
+        self._seeds.pop(run, None)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is there whole after any crash, or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,122 @@
+"""A run as its submitter puts it on the broker: what to declare, what to publish, in which order."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker import topology
+from broker.base import Declarable, Message, Session, Stream
+from broker.blob import cut, ref_of
+from fl.core.aggregator import Aggregator
+from fl.core.metrics import MetricSet
+from fl.core.model import Model
+from fl.core.optimizer import Optimizer
+from fl.core.vector import NumpyVector
+from fl.run.spec import RunSpec
+from fl.wire.envelope import seal, wrap
+from fl.wire.messages_pb2 import Baton, CancelRequest, RunSubmitted
+from fl.wire.tensors import inline, referring
+from fl.wire.tensors_pb2 import Tensors
+
+if TYPE_CHECKING:
+    from broker.blocking import BlockingBroker
+
+ANNOUNCED_BYTES = 16 * 1024
+"""Weights up to here come with the announcement, which everybody who starts reads again; larger ones are a blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declare:
+    """Make sure that these exist."""
+
+    items: tuple[Declarable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish to a queue or stream, and wait for the broker's confirmation."""
+
+    message: Message
+    queue: str
+
+
+Step = Declare | Publish
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run that is ready to be put on a broker. `now` is in seconds since the epoch."""
+
+    run: str
+    spec: RunSpec
+    weights: NumpyVector | None
+    sender: str
+    now: float
+
+    def steps(self, *, user: str) -> Iterator[Step]:
+        """Everything in order: the run is announced last, when all that it needs is there."""
+        yield Declare((*topology.base(), *topology.run(self.run)))
+        body = RunSubmitted(spec_json=self.spec.to_json())
+        if self.weights is not None:
+            yield from self._put_weights(self.weights)
+            body.weights.CopyFrom(self.tensors(self.weights))
+        baton = seal(wrap(self.run, self.sender, Baton(), now=self.now), user=user)
+        yield Publish(baton, topology.run_queue(self.run))
+        yield Publish(seal(wrap(self.run, self.sender, body, now=self.now), user=user), topology.RUNS.name)
+
+    def _put_weights(self, weights: NumpyVector) -> Iterator[Step]:
+        if weights.layout.nbytes > ANNOUNCED_BYTES:
+            yield Declare((Stream(self._stream),))
+            yield from (Publish(chunk, self._stream) for chunk in cut(weights.pack()))
+
+    def tensors(self, weights: NumpyVector) -> Tensors:
+        """The first weights as they are announced."""
+        if weights.layout.nbytes <= ANNOUNCED_BYTES:
+            return inline(weights)
+        return referring(weights.layout, ref_of(self._stream, weights.pack()))
+
+    @property
+    def _stream(self) -> str:
+        return topology.weights_stream(self.run, 0, "submitted")
+
+
+def prepare(spec: RunSpec, weights: NumpyVector | None, *, sender: str, now: float) -> Submission:
+    """A submission under a new name. Raises `ConfigError` for a spec that could not be run."""
+    check(spec)
+    return Submission(f"{spec.name}-{secrets.token_hex(3)}", spec, weights, sender, now)
+
+
+def check(spec: RunSpec) -> None:
+    """Build every part that the spec names, so that a mistake shows before anybody joins. Raises `ConfigError`."""
+    Model.registry.get(spec.model.kind).from_config(spec.model.config)
+    Optimizer.from_config(spec.optim.client_opt)
+    Optimizer.from_config(spec.optim.server_opt)
+    Aggregator.registry.get(spec.optim.aggregator.name).from_config(spec.optim.aggregator.config)
+    MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
+
+
+async def submit(session: Session, submission: Submission) -> None:
+    """Put a run on the broker."""
+    for step in submission.steps(user=session.user):
+        match step:
+            case Declare(items=items):
+                await session.declare(*items)
+            case Publish(message=message, queue=queue):
+                await session.publish(message, routing_key=queue)
+
+
+def submit_blocking(broker: "BlockingBroker", submission: Submission) -> None:
+    """Put a run on the broker, from where there is no event loop."""
+    for step in submission.steps(user=broker.user):
+        match step:
+            case Declare(items=items):
+                broker.declare(*items)
+            case Publish(message=message, queue=queue):
+                broker.publish(message, routing_key=queue)
+
+
+def cancellation(run: str, reason: str, *, sender: str, now: float, user: str) -> Publish:
+    """What ends a run. It goes to the run's queue directly, where clients may not write."""
+    message = seal(wrap(run, sender, CancelRequest(reason=reason), now=now), user=user)
+    return Publish(message, topology.run_queue(run))
