@@ -1,5 +1,6 @@
 # What a person or a machine does with a checkout. Every target sets up what it needs first.
 
+# Said on the command line: arguments for pytest, whether the demo goes through RabbitMQ, the interpreter to set up with.
 ARGS ?=
 BROKER ?=
 PYTHON ?=

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.project import kustomize
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -74,9 +76,17 @@ def test_every_stage_builds_on_python_or_on_a_stage_before_it() -> None:
         before.append(stage.name)
 
 
-@pytest.mark.parametrize("name", ["worker", "client"])
-def test_an_image_runs_as_the_user_that_the_manifests_name(name: str) -> None:
-    assert STAGES[name].last("USER") == "10001:10001"
+@pytest.mark.parametrize(
+    ("name", "kind", "workload"),
+    [("worker", "Deployment", "fluffle-server"), ("client", "StatefulSet", "fluffle-client")],
+)
+def test_an_image_runs_as_the_user_that_its_manifest_names(name: str, kind: str, workload: str) -> None:
+    # Given the manifest that runs the image
+    objects = {(item["kind"], item["metadata"]["name"]): item for item in kustomize.build(ROOT / "k8s" / "base")}
+    own = objects[kind, workload]["spec"]["template"]["spec"]["securityContext"]
+
+    # Then both name the same user and group, as numbers, so that runAsNonRoot can be checked
+    assert STAGES[name].last("USER") == f"{own['runAsUser']}:{own['runAsGroup']}"
 
 
 def test_a_workers_image_installs_no_extra() -> None:
