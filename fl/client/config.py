@@ -62,18 +62,23 @@ class ClientConfig(Config):
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
         """Read a TOML file, with the paths of its data resolved against its folder. Raises `ConfigError`."""
-        table = read_toml(path)
-        for part in ("train", "valid"):
-            if isinstance(table.get(part), dict):
-                table[part] = _resolved(table[part], Path(path).parent)
-        for part in ("state", "checkpoint"):
-            if isinstance(table.get(part), str):
-                table[part] = Path(path).parent / table[part]
-        return cls.parse(table, str(path))
+        return cls.parse(resolve(read_toml(path), Path(path).parent), str(path))
 
 
-def _resolved(table: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Data paths relative to the file that names them; a target that names a file likewise."""
+def resolve(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The table of one client, with its paths taken relative to `folder`."""
+    resolved = dict(table)
+    for part in ("train", "valid"):
+        if isinstance(table.get(part), dict):
+            resolved[part] = _resolve_data(table[part], folder)
+    for part in ("state", "checkpoint"):
+        if isinstance(table.get(part), str):
+            resolved[part] = folder / table[part]
+    return resolved
+
+
+def _resolve_data(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A target or weights may name a column or a file: it is a file where there is one."""
     resolved = dict(table)
     for key in ("path", "target", "s_wght"):
         value = table.get(key)

@@ -5,6 +5,7 @@ import secrets
 import shutil
 from pathlib import Path
 
+from fl.core.files import replacing
 from fl.errors import ConfigError
 
 SEED_BYTES = 32
@@ -33,7 +34,9 @@ class StateDirectory:
         path = self._path / "runs" / run / "seed"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_atomically(path, secrets.token_bytes(SEED_BYTES))
+            with replacing(path) as draft:
+                draft.touch(mode=0o600)
+                draft.write_bytes(secrets.token_bytes(SEED_BYTES))
         seed = path.read_bytes()
         if len(seed) != SEED_BYTES:
             raise ConfigError(
@@ -57,19 +60,3 @@ class NoState:
 
     def forget(self, run: str) -> None:
         self._seeds.pop(run, None)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is there whole after any crash, or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

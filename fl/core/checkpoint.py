@@ -59,7 +59,7 @@ class Checkpointer:
         return path
 
     def load(self, which: int | str = "latest") -> Checkpoint:
-        """The checkpoint of a round, "latest" or "best". Raises `ModelError` naming the file that is not as it should."""
+        """The checkpoint of a round, "latest" or "best". Raises `ModelError` naming what is missing or broken."""
         if isinstance(which, int):
             path = self._weights_path(which)
         elif which in {"latest", "best"}:

@@ -9,6 +9,7 @@ from broker import topology
 from broker.base import Delivery, Session
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
+from fl.core.state import pack_state, unpack_state
 from fl.errors import FluffleError
 from fl.log import EventLog
 from fl.run.commands import Append, Close, Command, CompleteWeights, Drop, Fold, Hold, Release, SetTimer, Sweep
@@ -23,9 +24,8 @@ from fl.server.run_log import RunLog
 from fl.server.shelf import Shelf
 from fl.server.telling import tell
 from fl.wire.envelope import seal, wrap
-from fl.wire.nested import pack_tree, unpack_tree
-from fl.wire.tensors import open_parcel
 from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
+from fl.wire.tensors import open_parcel
 
 Clock = Callable[[], float]
 Reply = TypeVar("Reply", TrainReply, EvaluateReply)
@@ -135,12 +135,12 @@ class Hands:
             results.append(ClientResult(client, n_steps=steps, n_samples=samples, seconds=reply.seconds))
         optimizer = Optimizer.from_config(state.spec.optim.server_opt)
         if state.server_state is not None:
-            optimizer.set_state(unpack_tree(await self._shelf.read(open_parcel(state.server_state))))
+            optimizer.set_state(unpack_state(await self._shelf.read(open_parcel(state.server_state))))
         weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer)
         return Folded(
             tuple(results),
             weights=await self._shelf.put_weights(weights, command.round),
-            server_state=await self._shelf.put_state(pack_tree(optimizer.get_state()), command.round),
+            server_state=await self._shelf.put_state(pack_state(optimizer.get_state()), command.round),
             note=note,
         )
 

@@ -16,6 +16,10 @@ def table(frame: "pd.DataFrame", source: str) -> Array:
     """A table's feature columns as a float array of shape (n, features). Raises `DataError` naming columns."""
     from pandas.api.types import is_numeric_dtype  # noqa: PLC0415  # there is a DataFrame already
 
+    if frame.empty:
+        raise DataError(
+            f"{source} has {len(frame)} rows and {frame.shape[1]} features, so there is nothing to learn from"
+        )
     text = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if not is_numeric_dtype(dtype)]
     if text:
         raise DataError(

@@ -1,0 +1,38 @@
+"""A whole experiment in one TOML file: the run, and for `quickrun` also whose data it is about."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from fl.client.config import ClientConfig, resolve
+from fl.run.config import read_toml
+from fl.run.spec import RunSpec
+
+
+class Experiment(RunSpec):
+    """A run's spec, and clients to run it with on this machine."""
+
+    clients: list[ClientConfig] = Field(default_factory=list)
+    """Only for quickrun: at real sites each daemon has a file of its own."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = [client.name for client in self.clients]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two clients are named {name!r}: give each a name of its own")
+        return self
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read a TOML file; its paths are relative to its folder. Raises `ConfigError`."""
+        table: dict[str, Any] = read_toml(path)
+        clients = table.get("clients")
+        if isinstance(clients, list):
+            table["clients"] = [resolve(one, Path(path).parent) if isinstance(one, dict) else one for one in clients]
+        return cls.parse(table, str(path))
+
+    @property
+    def spec(self) -> RunSpec:
+        return RunSpec.parse(self.model_dump(exclude={"clients"}, by_alias=True), self.name)
