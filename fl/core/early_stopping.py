@@ -1,4 +1,4 @@
-"""Stopping when the loss no longer improves, and knowing which weights were the best."""
+"""Stopping when the loss no longer improves."""
 
 import math
 from collections.abc import Sequence
@@ -49,9 +49,3 @@ class EarlyStopping:
     def _gain(self, loss: float) -> float:
         assert self._best is not None
         return self._best - loss if self.decrease else loss - self._best
-
-
-def best_round(losses: Sequence[tuple[int, float]]) -> int | None:
-    """The round of the lowest loss, the latest of several; NaN is never the best, and None the best of nothing."""
-    known = [(loss, -round_) for round_, loss in losses if not math.isnan(loss)]
-    return -min(known)[1] if known else None

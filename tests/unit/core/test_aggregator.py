@@ -47,7 +47,7 @@ def prepare(aggregator: Aggregator, parts: list[Part]) -> list[Mergeable]:
     return list(starmap(one, parts))
 
 
-@pytest.mark.parametrize("aggregator", EVERY, ids=str)
+@pytest.mark.parametrize("aggregator", EVERY, ids=lambda aggregator: str(aggregator.get_config()))
 @given(parts=ROUNDS)
 def test_folding_updates_is_merging_prepared_parts_bit_for_bit(aggregator: Aggregator, parts: list[Part]) -> None:
     first, *rest = prepare(aggregator, parts)
@@ -56,7 +56,7 @@ def test_folding_updates_is_merging_prepared_parts_bit_for_bit(aggregator: Aggre
     assert fold(aggregator, parts) == first.finish()
 
 
-@pytest.mark.parametrize("aggregator", EVERY, ids=str)
+@pytest.mark.parametrize("aggregator", EVERY, ids=lambda aggregator: str(aggregator.get_config()))
 @given(parts=ROUNDS, cut=st.integers(0, 5))
 def test_parts_may_be_merged_in_any_grouping_and_order(aggregator: Aggregator, parts: list[Part], cut: int) -> None:
     prepared = prepare(aggregator, parts)
@@ -73,14 +73,14 @@ def test_parts_may_be_merged_in_any_grouping_and_order(aggregator: Aggregator, p
         np.testing.assert_allclose(left.flat, right.flat, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("aggregator", EVERY, ids=str)
+@pytest.mark.parametrize("aggregator", EVERY, ids=lambda aggregator: str(aggregator.get_config()))
 def test_the_result_has_the_dtype_of_the_updates(aggregator: Aggregator) -> None:
     result = fold(aggregator, [(vector([1, 2]), "c0", 1, 1), (vector([3, 4]), "c1", 1, 1)])
     assert result is not None
     assert result.flat.dtype == np.float32
 
 
-@pytest.mark.parametrize("aggregator", EVERY, ids=str)
+@pytest.mark.parametrize("aggregator", EVERY, ids=lambda aggregator: str(aggregator.get_config()))
 def test_a_copy_from_its_config_weighs_the_same(aggregator: Aggregator) -> None:
     parts = [(vector([1, 2]), "c0", 3, 10), (vector([3, 5]), "c1", 4, 20)]
     again = Aggregator.registry.build((aggregator.name, aggregator.get_config()))
