@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import fl
+from fl.client.config import ClientConfig
 from tests.unit.project import kustomize, manifest_rules
 from tests.unit.project.kustomize import Manifest
 from tests.unit.project.manifest_rules import Rule
@@ -213,6 +214,11 @@ def test_the_url_and_the_user_that_rabbitmq_creates_agree() -> None:
 
 def client_config() -> dict[str, Any]:
     return tomllib.loads(named("ConfigMap", "client-config")["data"]["client.toml"])
+
+
+def test_the_clients_configuration_is_one_that_the_daemon_accepts() -> None:
+    config = ClientConfig.from_file(BASE / "client.toml")
+    assert config.broker is None  # it holds a password, and comes from the Secret
 
 
 def test_the_client_is_probed_under_its_own_name() -> None:
