@@ -160,11 +160,19 @@ def _on_failure(state: RunState, event: ClientFailed) -> Decision:
         return state, (Drop("not admitted"),)
     if event.trouble is Trouble.UNINITIALISED:
         return state, _initialise_again(state, event.client)
-    stale = event.round and (state.open is None or event.round != state.open.opened.round)
-    if stale or event.client not in state.awaiting:
+    if event.client not in state.awaiting or not _is_current(state, event):
         return state, (Drop("nothing was awaited from it"),)
     state = replace(state, seen=state.seen.with_out(event.client, event.text))
     return state, (Hold(), *_close_when_complete(state))
+
+
+def _is_current(state: RunState, failure: ClientFailed) -> bool:
+    """Whether it is about what the run does now: a training and its evaluation share a number, but not their base."""
+    if not failure.round:
+        return True
+    if state.open is None or state.weights is None:
+        return False
+    return (failure.round, failure.base) == (state.open.opened.round, state.weights.digest)
 
 
 def _on_gone(state: RunState, clients: tuple[str, ...]) -> Decision:
