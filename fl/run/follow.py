@@ -46,7 +46,7 @@ def effects(state: RunState, record: Record) -> tuple[Command, ...]:
         case RunInitialised():
             return (*(SendInit(client) for client in sorted(state.clients)), await_initialisation(state))
         case ClientsReady():
-            return _after_ready(state, record)
+            return _after_ready(state)
         case RoundOpened():
             return (*request(record), Sweep(state.garbage))
         case RoundCommitted():
@@ -87,19 +87,19 @@ def farewell(state: RunState) -> tuple[Command, ...]:
     return (SetTimer(Timer.ROUND, None), *stops, Sweep(state.garbage), Close())
 
 
-def _after_ready(state: RunState, record: ClientsReady) -> tuple[Command, ...]:
+def _after_ready(state: RunState) -> tuple[Command, ...]:
     if state.open is not None or state.trained:
         return ()  # a late joiner: it takes part from the next round on
-    needed = state.spec.run.registration.min_clients
-    if len(state.ready) < needed:
-        reason = f"{len(state.ready)} of at least {needed} clients could be initialised{listing(record.failed)}"
-        return (Release(), fail(state, reason))
     return (Release(), Append((following(state),)))
 
 
 def following(state: RunState) -> Record:
     """The record that comes next in a running run with nothing open: another round, or the end."""
     run = state.spec.run
+    needed = run.registration.min_clients
+    if len(state.ready) < needed:
+        lost = listing(state.unready)
+        return end(state, Status.FAILED, f"{len(state.ready)} of at least {needed} clients could be initialised{lost}")
     due = state.trained % run.evaluate.frequency == 0 or state.trained == run.rounds
     if state.evaluated < state.trained and due:
         return RoundOpened(state.trained, Kind.EVALUATE, state.ready, run.deadline)

@@ -11,6 +11,7 @@ from fl.run.events import (
     ClientsReady,
     Kind,
     LeaderStarted,
+    Note,
     Parcel,
     Record,
     RoundCommitted,
@@ -39,6 +40,8 @@ class Client:
 
     data_info: DataInfo
     ready: bool = False
+    problem: str | None = None
+    """Why it could not build the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,12 @@ class RunState:
         return tuple(sorted(name for name, client in self.clients.items() if client.ready))
 
     @property
+    def unready(self) -> tuple[Note, ...]:
+        """Clients that could not build the model, and why."""
+        clients = sorted(self.clients.items())
+        return tuple(Note(name, client.problem) for name, client in clients if client.problem is not None)
+
+    @property
     def awaiting(self) -> frozenset[str]:
         """Clients whose answer still matters to what the run waits for."""
         if self.seen.folding:
@@ -142,10 +151,8 @@ def apply(state: RunState, record: Record) -> RunState:
             return _admit(state, record)
         case RunInitialised(data_info=data_info, weights=weights):
             return replace(state, phase=Phase.INITIALISING, data_info=data_info, weights=weights, seen=Seen())
-        case ClientsReady(clients=names):
-            clients = {**state.clients, **{name: replace(state.clients[name], ready=True) for name in names}}
-            seen = Seen() if state.phase is Phase.INITIALISING else state.seen
-            return replace(state, phase=Phase.RUNNING, clients=clients, seen=seen)
+        case ClientsReady():
+            return _get_ready(state, record)
         case RoundOpened():
             return replace(state, open=OpenRound(record, (state.leader,)), seen=Seen())
         case RoundCommitted(kind=Kind.TRAIN):
@@ -171,6 +178,13 @@ def _admit(state: RunState, record: ClientsAdmitted) -> RunState:
     if state.phase is not Phase.REGISTERING:
         return replace(state, clients=clients, refused=refused)
     return replace(state, phase=Phase.PREPARING, clients=clients, refused=refused, seen=Seen())
+
+
+def _get_ready(state: RunState, record: ClientsReady) -> RunState:
+    ready = {name: replace(state.clients[name], ready=True, problem=None) for name in record.clients}
+    failed = {note.client: replace(state.clients[note.client], problem=note.reason) for note in record.failed}
+    seen = Seen() if state.phase is Phase.INITIALISING else state.seen
+    return replace(state, phase=Phase.RUNNING, clients={**state.clients, **ready, **failed}, seen=seen)
 
 
 def _commit_training(state: RunState, record: RoundCommitted) -> RunState:
