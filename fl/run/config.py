@@ -1,12 +1,12 @@
 """Configuration that people write: frozen, checked once at the edge, and errors that name the nearest known key."""
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from fl.core.registry import nearest
 from fl.errors import ConfigError
 
 
@@ -58,9 +58,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 def unknown_key(key: str, known: list[str]) -> str:
     """A sentence that refuses `key` and names the nearest known one."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-    return f"unknown key {key!r}; {hint}"
+    return f"unknown key {key!r}; {nearest(key, known)}"
 
 
 def explain(error: ValidationError, source: str) -> str:

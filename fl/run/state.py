@@ -188,15 +188,15 @@ def _get_ready(state: RunState, record: ClientsReady) -> RunState:
 
 
 def _commit_training(state: RunState, record: RoundCommitted) -> RunState:
-    kept = None if state.best is None else state.best.weights
-    old = (parcel for parcel in (state.weights, state.server_state) if parcel != kept)
+    kept = {record.weights, record.server_state, state.best and state.best.weights}
+    old = (state.weights, state.server_state)
     return replace(
         state,
         weights=record.weights,
         server_state=record.server_state,
         trained=record.round,
         open=None,
-        garbage=tuple(parcel for parcel in old if parcel is not None),
+        garbage=tuple(parcel for parcel in old if parcel is not None and parcel not in kept),
         seen=Seen(),
     )
 
