@@ -221,5 +221,6 @@ def _commit_evaluation(state: RunState, record: RoundCommitted) -> RunState:
 
 def _superseded(state: RunState, end: RunEnded) -> tuple[Parcel, ...]:
     best = None if state.best is None else state.best.weights
-    held = {state.weights, state.server_state, best} - {end.weights, None}
-    return tuple(sorted((parcel for parcel in held if parcel is not None), key=lambda parcel: parcel.digest))
+    held = {state.weights, state.server_state, best, *state.garbage} - {end.weights}
+    unused = (parcel for parcel in held if parcel is not None)
+    return tuple(sorted(unused, key=lambda parcel: (parcel.digest, parcel.payload)))
