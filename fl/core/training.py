@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -113,7 +113,7 @@ def evaluate_round(
     metrics.reset()
     loss = Loss()
     start = clock()
-    in_order = dataset.generate_batches(**asdict(batching), rng=np.random.default_rng(0))
+    in_order = dataset.generate_batches(**batching.options(), rng=np.random.default_rng(0))
     for n_steps, batch in enumerate(in_order, start=1):
         raw = model.forward(batch)
         losses = model.loss_function(batch.y, raw)  # type: ignore[arg-type]  # a missing target is the model's to refuse
@@ -140,7 +140,7 @@ def round_generator(seed: bytes, *, run: str, round_: int, purpose: str = "batch
 def _endless(dataset: Dataset, batching: Batching, rng: np.random.Generator) -> Iterator[tuple[Batch, bool]]:
     """Batches of one epoch after the other, each with whether it is its epoch's last."""
     while True:
-        batches = dataset.generate_batches(**asdict(batching), rng=rng)
+        batches = dataset.generate_batches(**batching.options(), rng=rng)
         batch = next(batches, None)
         if batch is None:
             raise DataError(f"dataset {dataset.name!r} gave an epoch without a batch, so there is nothing to train on")

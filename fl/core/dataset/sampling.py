@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,10 @@ class Batching:
             raise ConfigError(f"batch_size is {self.batch_size}: use at least 1")
         if self.poisson and self.replacement:
             raise ConfigError("poisson and replacement exclude each other: choose one way to draw batches")
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `Dataset.generate_batches`, but for its generator."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
     def n_batches(self, n_samples: int) -> int:
         """Batches of an epoch. Raises `DataError` when there would be none."""

@@ -33,7 +33,7 @@ class SignedLabels:
         known = np.count_nonzero(positive) + np.count_nonzero(labels == self.classes[0])
         if known != labels.size:
             raise self._unknown(labels)
-        targets: Array = np.where(positive, self._signs[1], self._signs[0])[:, None]
+        targets: Array = self._signs[positive.view(np.int8)][:, None]
         return targets
 
     def _encode_many(self, labels: Array) -> Array:

@@ -66,21 +66,26 @@ class StepRule:
 
 def decision(x: Any, weights: Coefficients) -> Array:
     """x·coefᵀ + intercept, of shape (n, rows), for a dense or CSR `x` of shape (n, features)."""
-    raw: Array = x @ weights.coef.T
+    # for arrays this small `dot` takes a third of the time of `@`
+    raw: Array = x.dot(weights.coef.T)
     raw += weights.intercept
     return raw
 
 
 def mean_gradient(x: Any, slopes: Array, coef: Array, rule: StepRule, out: Coefficients) -> None:
-    """Write the batch mean of the samples' gradients to `out`. `slopes` has shape (n, rows)."""
-    total = slopes.T @ x
+    """Write the batch mean of the samples' gradients to `out`, which holds zeros. `slopes` has shape (n, rows)."""
+    shares = slopes / len(slopes)
+    if is_sparse(x):
+        out.coef[...] = x.T.dot(shares).T
+    else:
+        np.dot(shares.T, x, out=out.coef)
     if rule.shrink:
-        total += (_shrunk_sparse if is_sparse(x) else _shrunk)(x, slopes, coef, rule)
-    np.divide(total, len(slopes), out=out.coef)
+        shrunk = (_shrunk_sparse if is_sparse(x) else _shrunk)(x, slopes, coef, rule)
+        np.add(out.coef, shrunk / len(slopes), out=out.coef)
     if rule.keep != 1.0:
         np.add(out.coef, (1.0 - rule.keep) * coef, out=out.coef)
     if rule.fit_intercept:
-        np.divide(slopes.sum(axis=0), len(slopes), out=out.intercept)
+        np.add.reduce(shares, axis=0, out=out.intercept)
 
 
 def clipped_mean_gradient(

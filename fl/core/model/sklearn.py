@@ -51,6 +51,7 @@ class SklearnSGDModel(Model):
         self._rule = StepRule.of(model)
         self._labels: SignedLabels | None = None
         self._weights: NumpyVector | None = None
+        self._shape = (0, 0)
 
     @classmethod
     def from_parameters(
@@ -95,7 +96,8 @@ class SklearnSGDModel(Model):
                 )
             self._labels = SignedLabels(data_info.classes, self.params.dtype)
             rows = self._labels.rows
-        coef, intercept = np.zeros((rows, data_info.n_features)), np.zeros(rows)
+        self._shape = (rows, data_info.n_features)
+        coef, intercept = np.zeros(self._shape), np.zeros(rows)
         self._weights = NumpyVector.from_arrays({"coef": coef, "intercept": intercept}).astype(self.params.dtype)
 
     @property
@@ -121,7 +123,7 @@ class SklearnSGDModel(Model):
         self, batch: Batch, max_norm: float | None = None, *, per_tensor: bool = False
     ) -> NumpyVector:
         weights = self._known_weights()
-        gradient = NumpyVector(weights.layout, np.zeros_like(weights.flat))
+        gradient = NumpyVector(weights.layout, np.zeros(weights.flat.size, weights.flat.dtype))
         x = self._inputs(batch.x)
         if x.shape[0] == 0:
             return gradient
@@ -167,13 +169,12 @@ class SklearnSGDModel(Model):
         return self._weights
 
     def _view(self, vector: NumpyVector) -> Coefficients:
-        coef = vector.layout.specs[0]
-        return Coefficients(vector.flat[: coef.size].reshape(coef.shape), vector.flat[coef.size :])
+        rows = self._shape[0]
+        return Coefficients(vector.flat[:-rows].reshape(self._shape), vector.flat[-rows:])
 
     def _inputs(self, x: Any) -> Any:
-        n_features = self._known_weights().layout.specs[0].shape[1]
-        if x.ndim != 2 or x.shape[1] != n_features:
-            raise DataError(f"samples of shape {x.shape[1:]} do not fit a model of {n_features} features")
+        if x.ndim != 2 or x.shape[1] != self._shape[1]:
+            raise DataError(f"samples of shape {x.shape[1:]} do not fit a model of {self._shape[1]} features")
         return x if x.dtype == self.params.dtype else x.astype(self.params.dtype)
 
     def _targets(self, y: Any) -> Array:
