@@ -49,10 +49,14 @@ def decide(state: RunState, event: Input) -> Decision:
             return state, _on_time_up(state, timer)
         case CancelAsked(reason=reason):
             return state, (Append((end(state, Status.CANCELLED, reason),)),)
+        case WeightsCompleted() | StartFailed() if state.phase is not Phase.PREPARING:
+            return state, (Drop("no weights are being made"),)
         case WeightsCompleted(data_info=data_info, weights=weights):
             return state, (Append((RunInitialised(data_info, weights),)),)
         case StartFailed(reason=reason):
             return state, (fail(state, reason),)
+        case Folded() if not state.seen.folding:
+            return state, (Drop("nothing is being folded"),)
         case Folded():
             return state, _on_folded(state, event)
         case _:
