@@ -137,6 +137,8 @@ def _refuse_all(state: RunState, reason: str) -> Command:
 def _on_init(state: RunState, client: str) -> Decision:
     if client not in state.clients:
         return state, (Drop("initialised without being admitted"),)
+    if state.phase is Phase.PREPARING:
+        return state, (Drop("initialised without being asked to"),)
     if state.phase is Phase.INITIALISING:
         state = replace(state, seen=state.seen.with_done(client))
         return state, (Hold(), *_close_when_complete(state))
