@@ -105,8 +105,8 @@ def _rejoin(state: RunState, client: str) -> tuple[Command, ...]:
 
 
 def _initialise_again(state: RunState, client: str) -> tuple[Command, ...]:
-    if state.weights is None:
-        return ()
+    if state.phase is Phase.PREPARING:
+        return ()  # it gets the model with the others
     again = (SendRound(client),) if state.open is not None and client in state.awaiting else ()
     return (SendInit(client), *again)
 

@@ -39,10 +39,8 @@ def effects(state: RunState, record: Record) -> tuple[Command, ...]:
     match record:
         case LeaderStarted():
             return ()
-        case ClientsAdmitted() if state.phase is Phase.PREPARING:
-            return (Release(), *prepare(state))
         case ClientsAdmitted():
-            return welcome(name for name, _ in record.clients)
+            return _after_admission(state, tuple(name for name, _ in record.clients))
         case RunInitialised():
             return (*(SendInit(client) for client in sorted(state.clients)), await_initialisation(state))
         case ClientsReady():
@@ -55,6 +53,14 @@ def effects(state: RunState, record: Record) -> tuple[Command, ...]:
             return (Release(), *farewell(state))
         case _:
             raise TypeError(f"not a record: {record!r}")
+
+
+def _after_admission(state: RunState, admitted: tuple[str, ...]) -> tuple[Command, ...]:
+    if state.phase is not Phase.PREPARING:
+        return welcome(admitted)
+    if len(admitted) == len(state.clients):
+        return (Release(), *prepare(state))
+    return tuple(SendJoinReply(name, accepted=True) for name in admitted)  # late, but the model goes to all anyway
 
 
 def prepare(state: RunState) -> tuple[Command, ...]:
