@@ -48,7 +48,7 @@ def decide(state: RunState, event: Input) -> Decision:
         case TimeUp(timer=timer):
             return state, _on_time_up(state, timer)
         case CancelAsked(reason=reason):
-            return state, (Append((end(state, Status.CANCELLED, reason),)),)
+            return state, _on_cancel(state, reason)
         case WeightsCompleted() | StartFailed() if state.phase is not Phase.PREPARING:
             return state, (Drop("no weights are being made"),)
         case WeightsCompleted(data_info=data_info, weights=weights):
@@ -129,6 +129,13 @@ def _close_registration(state: RunState, *, timed_out: bool) -> tuple[Command, .
 
 def _refuse_all(state: RunState, reason: str) -> Command:
     return Append((ClientsAdmitted((), tuple(Note(client, reason) for client in sorted(state.seen.joining))),))
+
+
+def _on_cancel(state: RunState, reason: str) -> tuple[Command, ...]:
+    """Whoever waits to be admitted is answered here: the log, and so the farewell, does not know of them."""
+    why = f"the run was cancelled: {reason}"
+    refusals = (SendJoinReply(client, accepted=False, reason=why) for client in sorted(state.seen.joining))
+    return (*refusals, Append((end(state, Status.CANCELLED, reason),)))
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
