@@ -2,26 +2,72 @@
 
 import asyncio
 import logging
+import os
 import random
 import signal
+import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from broker.base import Session
 from broker.connect import open_session
 from broker.errors import Retryable
 from broker.redact import redact
 from broker.retry import keep_connected
-from fl.log import EventLog
+from fl.errors import ConfigError
+from fl.log import EventLog, get_log
 
 Work = Callable[[Session], Awaitable[None]]
 
 
 def set_up_logs(level: str) -> None:
-    """Events go to standard error, one a line."""
+    """Events go to standard error, one a line. Raises `ConfigError` for a level that does not exist."""
+    if level.upper() not in logging.getLevelNamesMapping():
+        raise ConfigError(f"log level {level!r}: use debug, info, warning or error")
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
+    for chatty in ("aiormq", "aio_pika", "pika"):  # what they have to tell, our own events tell
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+
+
+def run_server(url: str, *, name: str, log_level: str) -> None:
+    """Serve until a signal."""
+    from fl.server.leader import Seat
+    from fl.server.worker import serve
+
+    set_up_logs(log_level)
+    worker = name or f"{socket.gethostname()}-{os.getpid()}"
+    log = get_log("fl.server", worker=worker)
+
+    async def work(session: Session) -> None:
+        await serve(Seat(session, worker, time.time, log))
+
+    asyncio.run(run_service(url, f"fluffle server {worker}", work, log))
+
+
+def run_client(file: Path, *, broker: str | None, log_level: str) -> None:
+    """Serve until a signal. The data is looked at before anybody is told that it is there."""
+    from fl.client.config import ClientConfig
+    from fl.client.daemon import serve
+    from fl.client.setup import site_from_config
+
+    set_up_logs(log_level)
+    config = ClientConfig.from_file(file)
+    url = broker or config.broker
+    if not url:
+        raise ConfigError(
+            f"{file}: no broker: set FLUFFLE_BROKER, or `broker` in the file, to amqps://user:password@host"
+        )
+
+    async def main() -> None:
+        site = await site_from_config(config, home=Path.home())
+        site.log.info("data_ready", n_samples=site.data_info.n_samples)
+        await run_service(url, f"fluffle client {site.name}", lambda session: serve(site, session), site.log)
+
+    asyncio.run(main())
 
 
 async def run_service(url: str, name: str, work: Work, log: EventLog) -> None:

@@ -27,7 +27,7 @@ async def site_from_config(config: ClientConfig, *, home: Path) -> Site:
 
     Raises `ConfigError` for the state directory, `DataError` for the data.
     """
-    state = StateDirectory(config.state or home / ".local" / "state" / "fluffle" / config.name)
+    state = StateDirectory(config.state or default_state(home, config.name))
     valid = None if config.valid is None else describe(config.valid)
     setup = new_setup(
         config.name, describe(config.train), valid, device=config.device, share_metrics=config.share_metrics
@@ -36,14 +36,26 @@ async def site_from_config(config: ClientConfig, *, home: Path) -> Site:
     return replace(site, checkpoint=config.checkpoint, max_runs=config.max_runs, standby=config.standby)
 
 
-async def site_from_data(name: str, data: "Data", *, share_metrics: bool = True, state: State | None = None) -> Site:
+def default_state(home: Path, name: str) -> Path:
+    """Where a daemon keeps its state unless told otherwise."""
+    return home / ".local" / "state" / "fluffle" / name
+
+
+async def site_from_data(
+    name: str,
+    data: "Data",
+    *,
+    device: DeviceConfig | None = None,
+    share_metrics: bool = True,
+    state: State | None = None,
+) -> Site:
     """A site in this process, with trainers as threads."""
     from fl.client.desk import Desk  # noqa: PLC0415  # only a process that trains loads it
 
     async def start() -> Trainer:
         return ThreadTrainer(Desk(data))
 
-    setup = new_setup(name, None, None, device=DeviceConfig(), share_metrics=share_metrics)
+    setup = new_setup(name, None, None, device=device or DeviceConfig(), share_metrics=share_metrics)
     return await new_site(setup, start=start, state=state or NoState())
 
 

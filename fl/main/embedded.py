@@ -1,22 +1,16 @@
 """A whole run in one process: a worker, the daemons and an observer, each with its own session of one broker."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from broker.base import Session
 from fl.client.daemon import serve as serve_client
 from fl.client.site import Site
-from fl.log import get_log
 from fl.main.outcome import Outcome, outcome_of
-from fl.server.leader import Seat
-from fl.server.worker import attend
 from fl.submit.history import Happened, follow
 from fl.submit.submission import Submission, submit
 from fl.tasks import together
-from fl.wire.runs import Submitted
-from fl.wire.tensors import parcel
 
 Open = Callable[[str], Awaitable[Session]]
 """Opens a session for the party of that name."""
@@ -38,7 +32,7 @@ async def run_embedded(
     await submit(owner, submission)
     sessions = [owner, worker := await open_session("worker")]
     async with together() as group:
-        group.create_task(_lead(worker, submission))
+        group.create_task(lead_here(worker, submission))
         daemons = []
         for site in sites:
             sessions.append(await open_session(site.name))
@@ -52,10 +46,3 @@ async def run_embedded(
     for session in sessions:
         await session.close()
     return outcome
-
-
-async def _lead(session: Session, submission: Submission) -> None:
-    """Lead this run and no other, wherever its log stands."""
-    seat = Seat(session, "embedded", time.time, get_log("fl.server"))
-    weights = None if submission.weights is None else parcel(submission.tensors(submission.weights))
-    await attend(seat, Submitted(submission.run, submission.spec, weights))

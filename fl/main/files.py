@@ -1,19 +1,24 @@
-"""What commands leave on disk."""
+"""What a run leaves on disk."""
 
 from pathlib import Path
 
 from fl.core.checkpoint import Checkpointer
+from fl.core.vector import NumpyVector
 from fl.main.outcome import Outcome
+from fl.submit.history import History
 
 
 def save_outcome(outcome: Outcome, folder: Path) -> list[Path]:
-    """Write a run's weights and its history to a folder; returns what was written."""
+    """Write the best weights and the history of a run that has ended; returns what was written."""
+    if outcome.weights is None:
+        return []
+    return save_progress(outcome.best_round, outcome.weights, outcome.history, folder)
+
+
+def save_progress(round_: int, weights: NumpyVector, history: History, folder: Path) -> list[Path]:
+    """Write weights as those of `round_`, and one line of history a round; returns what was written."""
     keeper = Checkpointer(folder)
-    written = []
-    if outcome.weights is not None:
-        written.append(keeper.save(outcome.best_round, outcome.weights, best=True))
-    for row in outcome.history.table():
+    path = keeper.save(round_, weights, best=True)
+    for row in history.table():
         keeper.append_history(row)
-    if outcome.history.rows:
-        written.append(folder / "history.csv")
-    return written
+    return [path, folder / "history.csv"] if history.rows else [path]

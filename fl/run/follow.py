@@ -67,7 +67,7 @@ def prepare(state: RunState) -> tuple[Command, ...]:
     """After registration: answer everybody, and make the first weights."""
     refusals = tuple(SendJoinReply(name, accepted=False, reason=why) for name, why in sorted(state.refused.items()))
     if not state.clients:
-        return (*refusals, fail(state, next(iter(state.refused.values()), "no client was admitted")))
+        return (*refusals, fail(state, next(iter(state.refused.values()), "no client joined in time")))
     accepted = tuple(SendJoinReply(name, accepted=True) for name in sorted(state.clients))
     infos = {name: client.data_info for name, client in state.clients.items()}
     return (*refusals, *accepted, SetTimer(Timer.REGISTRATION, None), CompleteWeights(combine(infos)))

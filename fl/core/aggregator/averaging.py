@@ -81,7 +81,7 @@ class AveragingFold:
     def sum(self) -> WeightedSum:
         """What has been added so far, to be merged with the sums of others."""
         total = NumpyVector.zeros(self._layout.with_float_dtype("float64"))
-        total.flat = self._total.copy()
+        total.flat[...] = self._total
         return WeightedSum(total, self._weight, self._layout.float_dtype)
 
     def finish(self) -> NumpyVector | None:

@@ -60,7 +60,9 @@ class Dataset(Registered, ABC, register=False):
         replacement: bool = False,
     ) -> Iterator[Batch]:
         """One epoch of batches, drawn as `Batching` says. Raises `DataError` at once when there would be none."""
-        batching = Batching(batch_size, shuffle, drop_remainder, poisson, replacement)
+        batching = Batching(
+            batch_size, shuffle=shuffle, drop_remainder=drop_remainder, poisson=poisson, replacement=replacement
+        )
         indices = batching.indices(self.n_samples, rng)
         return (self.take(index) for index in indices)
 

@@ -68,6 +68,17 @@ def target(values: Any, *, len_of: Any, source: str) -> Array:
     return np.asarray(array, np.int64) if whole else array
 
 
+def classes(labels: Array | None, *, source: str) -> None:
+    """Raise `DataError` unless there is a target, of whole numbers or text."""
+    if labels is None:
+        raise DataError(f"expose_classes: {source} has no target to take classes from: name it with target=")
+    if labels.dtype.kind == "f":
+        raise DataError(
+            f"expose_classes: the target of {source} holds numbers that are not whole, so it has values and no "
+            "classes: leave expose_classes out, or encode the classes"
+        )
+
+
 def weights(values: Any, *, len_of: Any, source: str) -> Array:
     """Sample weights, finite and not negative. Raises `DataError`."""
     array = _one_each(values, len_of, source, "s_wght")

@@ -51,10 +51,10 @@ class InMemoryDataset(Dataset):
             raise DataError(f"f_cols names columns, but {source} is no table: slice the array instead")
         else:
             x, y, weights = checks.features(content, source), _beside(target), _beside(s_wght)
-        if expose_classes and y is None:
-            raise DataError(f"expose_classes: {source} has no target to take classes from: name it with target=")
         self._x = x
         self._y = None if y is None else checks.target(y, len_of=x, source=source)
+        if expose_classes:
+            checks.classes(self._y, source=source)
         self._weights = None if weights is None else checks.weights(weights, len_of=x, source=source)
         self._expose_classes, self._expose_data_type = expose_classes, expose_data_type
         self._f_cols = None if f_cols is None else list(f_cols)
@@ -66,7 +66,7 @@ class InMemoryDataset(Dataset):
 
     def get_data_specs(self) -> DataInfo:
         shape = self._x.shape
-        classes = tuple(np.unique(self._y).tolist()) if self._expose_classes and self._y is not None else None
+        classes = tuple(np.unique(self._y).tolist()) if self._expose_classes else None
         return DataInfo(
             n_samples=self.n_samples,
             n_features=shape[1] if len(shape) == 2 else None,

@@ -1,7 +1,7 @@
 """Which samples go into which batch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Batching:
     """
 
     batch_size: int
+    _: KW_ONLY
     shuffle: bool = False
     drop_remainder: bool = True
     poisson: bool = False

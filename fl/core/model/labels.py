@@ -27,6 +27,8 @@ class SignedLabels:
     def encode(self, labels: Any) -> Array:
         """Targets of shape (n, rows). Raises `DataError` naming a label that is no class."""
         labels = np.asarray(labels).reshape(-1)
+        if labels.dtype.kind == "O":
+            labels = np.asarray(labels.tolist())
         if len(self.classes) > 2:
             return self._encode_many(labels)
         positive = labels == self.classes[1]
@@ -37,10 +39,8 @@ class SignedLabels:
         return targets
 
     def _encode_many(self, labels: Array) -> Array:
-        if (labels.dtype.kind in "OUS") != (self.classes.dtype.kind == "U"):
+        if (labels.dtype.kind == "U") != (self.classes.dtype.kind == "U"):
             raise self._unknown(labels)
-        if labels.dtype.kind == "O":
-            labels = labels.astype(str)
         row = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
         if not (self.classes[row] == labels).all():
             raise self._unknown(labels)

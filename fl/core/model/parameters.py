@@ -1,13 +1,16 @@
 """What a `SklearnSGDModel` is, besides its weights."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from fl.core.model.losses import CLASSIFICATION, REGRESSION
 from fl.core.registry import nearest
 from fl.errors import ConfigError
 
-PENALTIES = ("l2", "l1", "elasticnet", None)
+Kind = Literal["classifier", "regressor"]
+Penalty = Literal["l2", "l1", "elasticnet"]
+Precision = Literal["float64", "float32"]
+PENALTIES = (*get_args(Penalty), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +21,17 @@ class SGDParameters:
     classifier, squared_error for a regressor.
     """
 
-    kind: Literal["classifier", "regressor"]
+    kind: Kind
     loss: str | None = None
-    penalty: Literal["l2", "l1", "elasticnet"] | None = "l2"
+    penalty: Penalty | None = "l2"
     alpha: float = 1e-4
     l1_ratio: float = 0.15
     epsilon: float = 0.1
     fit_intercept: bool = True
-    dtype: Literal["float64", "float32"] = "float64"
+    dtype: Precision = "float64"
 
     def __post_init__(self) -> None:
-        if self.kind not in {"classifier", "regressor"}:
+        if self.kind not in get_args(Kind):
             raise ConfigError(f"kind {self.kind!r} is neither 'classifier' nor 'regressor'")
         if self.loss is None:
             object.__setattr__(self, "loss", "hinge" if self.kind == "classifier" else "squared_error")
@@ -37,7 +40,7 @@ class SGDParameters:
             raise ConfigError(f"loss {self.loss!r} is none of a {self.kind}'s; {nearest(str(self.loss), losses)}")
         if self.penalty not in PENALTIES:
             raise ConfigError(f"penalty {self.penalty!r} is none of {', '.join(map(repr, PENALTIES))}")
-        if self.dtype not in {"float64", "float32"}:
+        if self.dtype not in get_args(Precision):
             raise ConfigError(f"dtype {self.dtype!r} is neither 'float64' nor 'float32'")
         _check_range("alpha", self.alpha)
         _check_range("epsilon", self.epsilon)

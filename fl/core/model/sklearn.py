@@ -13,7 +13,7 @@ from fl.core.model.api import Model
 from fl.core.model.labels import SignedLabels
 from fl.core.model.linear import Clipping, Coefficients, StepRule, clipped_mean_gradient, decision, mean_gradient
 from fl.core.model.losses import CLASSIFICATION
-from fl.core.model.parameters import SGDParameters
+from fl.core.model.parameters import Kind, Penalty, Precision, SGDParameters
 from fl.core.registry import configure
 from fl.core.vector import Array, NumpyVector, Vector, check_same
 from fl.errors import DataError, ModelError
@@ -56,18 +56,28 @@ class SklearnSGDModel(Model):
     @classmethod
     def from_parameters(
         cls,
-        kind: Any,
+        kind: Kind,
         loss: str | None = None,
-        penalty: Any = "l2",
+        penalty: Penalty | None = "l2",
         *,
         alpha: float = 1e-4,
         l1_ratio: float = 0.15,
         epsilon: float = 0.1,
         fit_intercept: bool = True,
-        dtype: Any = "float64",
+        dtype: Precision = "float64",
     ) -> Self:
         """Build from parameters, named as in `SGDParameters`. Raises `ConfigError` naming the one that is wrong."""
-        return cls(SGDParameters(kind, loss, penalty, alpha, l1_ratio, epsilon, fit_intercept, dtype))
+        params = SGDParameters(
+            kind,
+            loss,
+            penalty,
+            alpha=alpha,
+            l1_ratio=l1_ratio,
+            epsilon=epsilon,
+            fit_intercept=fit_intercept,
+            dtype=dtype,
+        )
+        return cls(params)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

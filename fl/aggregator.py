@@ -1,0 +1,5 @@
+"""Aggregators."""
+
+from fl.core.aggregator import Aggregator, Averaging
+
+__all__ = ["Aggregator", "Averaging"]

@@ -1,0 +1,20 @@
+"""`fluffle broker`: a private RabbitMQ for development."""
+
+import signal
+from pathlib import Path
+
+from rich.console import Console
+
+from broker.local import LocalRabbit
+
+
+def start_broker(*, port: int | None, data: Path | None) -> None:
+    """Run a node until Ctrl-C or SIGTERM. Raises `broker.errors.Fatal` where RabbitMQ is not installed."""
+    console = Console(highlight=False, soft_wrap=True)
+    with console.status("starting RabbitMQ, about 8 s"):
+        node = LocalRabbit(data, port=port).start()
+    with node:
+        console.print(
+            f"RabbitMQ is up on 127.0.0.1 and nowhere else:\n\n  export FLUFFLE_BROKER={node.url}\n\nCtrl-C ends it."
+        )
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})

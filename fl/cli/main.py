@@ -1,0 +1,181 @@
+"""`fluffle`: every command, each a few lines over what does the work, which is imported only when it is called."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.errors import BrokerError
+from fl.errors import FluffleError
+
+app = typer.Typer(
+    help="Federated learning over RabbitMQ: sites train one model together, and their data stays where it is.",
+    epilog="Start here: `fluffle demo`. At a site: `fluffle client FILE`. Where runs are led: `fluffle server`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+broker_app = typer.Typer(help="A private RabbitMQ for development.", no_args_is_help=True)
+app.add_typer(broker_app, name="broker")
+
+Broker = Annotated[
+    str,
+    typer.Option(
+        envvar="FLUFFLE_BROKER",
+        metavar="URL",
+        show_default=False,
+        help="amqps://user:password@host/vhost; better kept in the environment than on the command line.",
+    ),
+]
+LogLevel = Annotated[str, typer.Option(envvar="FLUFFLE_LOG", help="debug, info, warning or error.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run, or the beginning of it.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for the broker before giving up.")]
+
+
+@app.command()
+def demo(
+    broker: Annotated[
+        bool, typer.Option("--broker", help="Over a real private RabbitMQ, in separate processes.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for weights, history and curves.")] = Path("outputs/demo"),
+    seed: Annotated[int, typer.Option(help="Which patients are held out, and the order of batches.")] = 0,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Training rounds.")] = None,
+) -> None:
+    """Train a heart-disease classifier across four real hospitals, and compare it with what each has alone."""
+    from fl.cli.demo import run_demo
+
+    run_demo(broker=broker, out=out, seed=seed, rounds=rounds)
+
+
+@app.command()
+def quickrun(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file with the run and its clients.")],
+    broker: Annotated[
+        str | None, typer.Option(metavar="URL", help="A real broker instead of the embedded one.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for weights and history.")] = Path("outputs"),
+) -> None:
+    """Run an experiment on this machine: server, clients and broker in one process."""
+    from fl.cli.quickrun import run_quickly
+
+    run_quickly(file, broker=broker, out=out)
+
+
+@app.command()
+def server(
+    broker: Broker, name: Annotated[str, typer.Option(help="Name in logs.")] = "", log: LogLevel = "info"
+) -> None:
+    """Start a server worker: it leads runs, keeps nothing, and any other worker can take over from it."""
+    from fl.cli.service import run_server
+
+    run_server(broker, name=name, log_level=log)
+
+
+@app.command()
+def client(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="TOML file that says who this site is and what data it has.")
+    ],
+    broker: Annotated[
+        str | None, typer.Option(envvar="FLUFFLE_BROKER", metavar="URL", help="Instead of the file's.")
+    ] = None,
+    log: LogLevel = "info",
+) -> None:
+    """Start a site's daemon: it joins runs, trains on the site's data, and answers."""
+    from fl.cli.service import run_client
+
+    run_client(file, broker=broker, log_level=log)
+
+
+@app.command()
+def submit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file with the run.")],
+    broker: Broker,
+    weights: Annotated[Path | None, typer.Option(help="Safetensors file to start from.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Submit a run, to be led by the workers, and print its name."""
+    from fl.cli.runs import submit_run
+
+    submit_run(file, broker, weights=weights, watch=watch, timeout_s=timeout)
+
+
+@app.command()
+def runs(
+    broker: Broker,
+    everything: Annotated[bool, typer.Option("--all", help="Also runs that are over.")] = False,
+    timeout: Timeout = 10.0,
+) -> None:
+    """List runs: where each stands, and who takes part."""
+    from fl.cli.runs import list_runs
+
+    list_runs(broker, everything=everything, timeout_s=timeout)
+
+
+@app.command()
+def watch(run: RunName, broker: Broker) -> None:
+    """Show the progress of a run until it ends; Ctrl-C leaves, the run goes on."""
+    from fl.cli.runs import watch_run
+
+    watch_run(run, broker)
+
+
+@app.command()
+def cancel(
+    run: RunName,
+    broker: Broker,
+    reason: Annotated[str, typer.Option(help="What the clients are told.")] = "cancelled by its owner",
+    timeout: Timeout = 10.0,
+) -> None:
+    """End a run; the weights of its best round so far stay."""
+    from fl.cli.runs import cancel_run
+
+    cancel_run(run, broker, reason=reason, timeout_s=timeout)
+
+
+@app.command()
+def fetch(run: RunName, folder: Annotated[Path, typer.Argument(metavar="DIR")], broker: Broker) -> None:
+    """Write a run's best weights (safetensors) and history (CSV) to a folder."""
+    from fl.cli.runs import fetch_run
+
+    fetch_run(run, broker, folder=folder)
+
+
+@app.command()
+def health(
+    broker: Broker,
+    client: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Also: the daemon of this name is connected.")
+    ] = None,
+    timeout: Timeout = 5.0,
+) -> None:
+    """Check the connection to the broker; exit code 0 means well. Meant for probes."""
+    from fl.cli.health import check_health
+
+    check_health(broker, client=client, timeout_s=timeout)
+
+
+@broker_app.command()
+def start(
+    port: Annotated[int | None, typer.Option(help="AMQP port on 127.0.0.1; without it a free one.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder to keep its data in; without it they go when it stops.")
+    ] = None,
+) -> None:
+    """Start a private RabbitMQ on this machine, until Ctrl-C."""
+    from fl.cli.brokers import start_broker
+
+    start_broker(port=port, data=data)
+
+
+def run() -> None:
+    """Entry point: errors meant for people are one line, and exit code 1."""
+    try:
+        app()
+    except (FluffleError, BrokerError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # this is the command's own output
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,147 @@
+"""Commands of the researcher: submit, list, watch, cancel, fetch."""
+
+import asyncio
+import getpass
+import time
+from datetime import datetime
+from pathlib import Path
+
+from broker.blocking import BlockingBroker
+from rich.console import Console
+from rich.table import Table
+
+from broker import topology
+from broker.connect import open_session
+from broker.errors import NotFound, Unroutable
+from fl.cli.progress import Progress
+from fl.core.files import read_vector
+from fl.core.vector import NumpyVector
+from fl.errors import ConfigError, RunFailed
+from fl.main.experiment import Experiment
+from fl.main.files import save_progress
+from fl.run.events import RunEnded, Status
+from fl.run.state import Phase, RunState
+from fl.submit.history import History, final_weights, follow, past
+from fl.submit.register import Entry, entries, pick
+from fl.submit.submission import cancellation, prepare, submit_blocking
+
+
+def submit_run(file: Path, url: str, *, weights: Path | None, watch: bool, timeout_s: float) -> None:
+    """Put the run of a file on the broker, and print its name."""
+    experiment = Experiment.from_file(file)
+    if experiment.clients:
+        note = f"note: the [[clients]] of {file} are for quickrun; sites bring their own data"
+        Console(stderr=True).print(note, highlight=False, soft_wrap=True)
+    start = None if weights is None else read_vector(weights)[0]
+    submission = prepare(experiment.spec, start, sender=getpass.getuser(), now=time.time())
+    with BlockingBroker(url, timeout_s=timeout_s) as broker:
+        submit_blocking(broker, submission)
+    print(submission.run)  # noqa: T201  # the command's output
+    if watch:
+        watch_run(submission.run, url)
+
+
+def list_runs(url: str, *, everything: bool, timeout_s: float) -> None:
+    """Print a line for each run."""
+    table = Table("run", "state", "round", "clients", "best loss", "submitted by", "at", box=None, pad_edge=False)
+    with BlockingBroker(url, timeout_s=timeout_s) as broker:
+        register = _register(broker)
+        shown = [entry for entry in register.values() if everything or entry.closed is None]
+        for entry in shown:
+            table.add_row(*_row(entry, _state(broker, entry)))
+    if shown:
+        Console().print(table)
+    else:
+        Console().print("no runs" if everything or not register else "no open runs; --all shows those that are over")
+
+
+def watch_run(run: str, url: str) -> None:
+    """Show a run until it ends. Raises `RunFailed` when it fails."""
+    with BlockingBroker(url) as broker:
+        entry = pick(run, _register(broker))
+    end = asyncio.run(_watch(entry, url))
+    if end.status is Status.FAILED:
+        raise RunFailed(f"run {entry.run} failed: {end.reason}")
+
+
+def cancel_run(run: str, url: str, *, reason: str, timeout_s: float) -> None:
+    """Ask the run's leader to end it. Raises `ConfigError` when it is over."""
+    with BlockingBroker(url, timeout_s=timeout_s) as broker:
+        entry = pick(run, _register(broker))
+        if entry.closed is not None:
+            raise ConfigError(f"run {entry.run} is over: {entry.closed.status.value}, {entry.closed.reason}")
+        publish = cancellation(entry.run, reason, sender=getpass.getuser(), now=time.time(), user=broker.user)
+        try:
+            broker.publish(publish.message, routing_key=publish.queue)
+        except Unroutable:
+            raise ConfigError(f"run {entry.run} has just ended") from None
+    print(f"asked {entry.run} to end; `fluffle runs` shows when it has")  # noqa: T201  # the command's output
+
+
+def fetch_run(run: str, url: str, *, folder: Path) -> None:
+    """Write the best weights so far and the history of a run to a folder."""
+    with BlockingBroker(url) as broker:
+        entry = pick(run, _register(broker))
+        state, history = _replayed(broker, entry)
+    weights = asyncio.run(_weights(state, url))
+    if weights is None:
+        raise ConfigError(f"run {entry.run} has no weights yet: it is {state.phase.value}")
+    for path in save_progress(state.final_weights[0], weights, history, folder):
+        print(f"wrote {path}")  # noqa: T201  # the command's output
+
+
+def _register(broker: BlockingBroker) -> dict[str, Entry]:
+    try:
+        return entries(broker.read(topology.RUNS.name))
+    except NotFound:
+        return {}  # nobody has ever submitted anything here
+
+
+def _replayed(broker: BlockingBroker, entry: Entry) -> tuple[RunState, History]:
+    state, history = RunState(entry.run, entry.spec), History()
+    try:
+        for happened in past(entry.run, entry.spec, broker.read(topology.run_log(entry.run))):
+            state = happened.state
+            history.add(happened.record)
+    except NotFound:
+        raise ConfigError(f"run {entry.run} has no log on this broker: was it pruned?") from None
+    return state, history
+
+
+def _state(broker: BlockingBroker, entry: Entry) -> RunState | None:
+    try:
+        return _replayed(broker, entry)[0]
+    except ConfigError:
+        return None
+
+
+def _row(entry: Entry, state: RunState | None) -> tuple[str, ...]:
+    at = datetime.fromtimestamp(entry.submitted.at).astimezone().strftime("%Y-%m-%d %H:%M")
+    if state is None:
+        return (entry.run, "pruned", "", "", "", entry.submitted.by, at)
+    phase = state.phase.value if state.leader else "waiting for a worker"
+    shown = state.ended.status.value if state.phase is Phase.ENDED and state.ended else phase
+    loss = "" if state.best is None else f"{state.best.loss:.4g}"
+    rounds = f"{state.trained}/{entry.spec.run.rounds}"
+    return (entry.run, shown, rounds, str(len(state.ready)), loss, entry.submitted.by, at)
+
+
+async def _watch(entry: Entry, url: str) -> RunEnded:
+    session = await open_session(url, name="fluffle watch")
+    try:
+        with Progress(entry.run, entry.spec) as progress:
+            async for happened in follow(session, entry.run, entry.spec):
+                progress.on_event(happened)
+                if isinstance(happened.record, RunEnded):
+                    return happened.record
+    finally:
+        await session.close()
+    raise RunFailed(f"run {entry.run}: its log was deleted before its end")
+
+
+async def _weights(state: RunState, url: str) -> NumpyVector | None:
+    session = await open_session(url, name="fluffle fetch")
+    try:
+        return await final_weights(session, state)
+    finally:
+        await session.close()
