@@ -7,6 +7,7 @@ from dataclasses import replace
 from broker.base import Session
 from fl.client.daemon import serve as serve_client
 from fl.client.site import Site
+from fl.main.lead import lead_here
 from fl.main.outcome import Outcome, outcome_of
 from fl.submit.history import Happened, follow
 from fl.submit.submission import Submission, submit
