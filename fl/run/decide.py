@@ -202,7 +202,7 @@ def _on_gone(state: RunState, clients: tuple[str, ...]) -> Decision:
 
 def _on_time_up(state: RunState, timer: Timer) -> tuple[Command, ...]:
     if timer is Timer.REGISTRATION and state.phase is Phase.REGISTERING:
-        return _close_registration(state, timed_out=True)
+        return _close_registration(state, timed_out=state.spec.run.registration.timeout is not None)
     if timer is Timer.INITIALISATION and state.phase is Phase.INITIALISING:
         return _close(state)
     if timer is Timer.ROUND and state.open is not None and not state.seen.folding:
