@@ -66,7 +66,7 @@ class InMemoryDataset(Dataset):
 
     def get_data_specs(self) -> DataInfo:
         shape = self._x.shape
-        classes = tuple(np.unique(self._y).tolist()) if self._expose_classes else None
+        classes = tuple(np.unique(self._y).tolist()) if self._expose_classes and self._y is not None else None
         return DataInfo(
             n_samples=self.n_samples,
             n_features=shape[1] if len(shape) == 2 else None,

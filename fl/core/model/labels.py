@@ -39,7 +39,7 @@ class SignedLabels:
         return targets
 
     def _encode_many(self, labels: Array) -> Array:
-        if (labels.dtype.kind == "U") != (self.classes.dtype.kind == "U"):
+        if labels.dtype.kind == "O" or (labels.dtype.kind == "U") != (self.classes.dtype.kind == "U"):
             raise self._unknown(labels)
         row = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
         if not (self.classes[row] == labels).all():

@@ -239,6 +239,10 @@ def test_classes_cannot_be_told_without_a_target() -> None:
     assert "no target to take classes from" in refused(np.zeros((2, 1)), expose_classes=True)
 
 
+def test_values_that_are_not_whole_are_no_classes() -> None:
+    assert "has values and no classes" in refused(np.zeros((2, 1)), [0.5, 1.0], expose_classes=True)
+
+
 def test_columns_cannot_be_named_of_an_array() -> None:
     assert "is no table" in refused(np.zeros((2, 1)), f_cols=[0])
 

@@ -37,7 +37,7 @@ def test_shuffled_every_sample_is_in_one_batch(sizes: tuple[int, int]) -> None:
 @given(SIZES.filter(lambda sizes: sizes[0] >= sizes[1]), st.booleans(), st.booleans())
 def test_without_remainder_all_batches_are_full(sizes: tuple[int, int], shuffle: bool, replacement: bool) -> None:
     n_samples, batch_size = sizes
-    batches = draw(Batching(batch_size, shuffle, replacement=replacement), n_samples)
+    batches = draw(Batching(batch_size, shuffle=shuffle, replacement=replacement), n_samples)
     assert [len(batch) for batch in batches] == [batch_size] * (n_samples // batch_size)
 
 

@@ -135,6 +135,7 @@ def test_text_labels_are_signed_by_the_order_of_the_sorted_classes(y: Any) -> No
         ((0, 1, 2), [0.5, 1.0], "0.5"),
         ((0, 1, 2), ["0", "1"], "'0'"),
         (("a", "b", "c"), [0, 1], "0"),
+        ((0, 1, 2), [None, 1], "None"),
         (("a", "b", "c"), ["a", "bb"], "'bb'"),
     ],
 )
