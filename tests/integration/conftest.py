@@ -1,0 +1,31 @@
+"""Brokers for whole runs: one of each kind, empty at the start of each test."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from broker.local import LocalRabbit
+
+
+@pytest.fixture
+def rabbit_url(rabbit: LocalRabbit) -> Iterator[str]:
+    """A virtual host of the real broker that no other test has seen."""
+    vhost = f"test-{secrets.token_hex(4)}"
+    rabbit.ctl("add_vhost", vhost)
+    rabbit.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+    yield rabbit.url.rstrip("/") + f"/{vhost}"
+    rabbit.ctl("delete_vhost", vhost)
+
+
+@pytest.fixture
+def memory_url() -> str:
+    """An embedded broker of this process."""
+    return f"memory://{secrets.token_hex(4)}"
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of broker in turn."""
+    url: str = request.getfixturevalue(f"{request.param.removesuffix('mq')}_url")
+    return url

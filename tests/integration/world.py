@@ -1,0 +1,153 @@
+"""Small worlds to run in: data that is made up, specs, and clients that lie."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from broker import topology
+from broker.base import Message, Session
+from broker.connect import open_session
+from fl.client.learner import Data
+from fl.client.setup import site_from_data
+from fl.client.site import Site
+from fl.core.dataset import InMemoryDataset
+from fl.core.vector import NumpyVector
+from fl.main.embedded import run_embedded
+from fl.main.outcome import Outcome
+from fl.run.events import Record
+from fl.run.spec import RunSpec
+from fl.submit.history import Happened
+from fl.submit.submission import Submission, prepare
+from fl.wire.envelope import Body, body_of, seal, unseal, what, wrap
+from fl.wire.messages_pb2 import (
+    DataInfo,
+    EvaluateReply,
+    EvaluateRequest,
+    InitReply,
+    InitRequest,
+    JoinReply,
+    JoinRequest,
+    StopRequest,
+    TrainReply,
+    TrainRequest,
+)
+from fl.wire.tensors import inline, read_inline
+
+N_FEATURES = 6
+
+
+def samples(seed: int, n: int, n_features: int = N_FEATURES) -> tuple[np.ndarray, np.ndarray]:
+    """Features and a linear target without noise, the same rule for every seed."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, n_features))
+    return x, x @ np.linspace(-1.0, 1.0, n_features)
+
+
+def regression(seed: int, n: int = 40, n_features: int = N_FEATURES) -> Data:
+    x, y = samples(seed, n, n_features)
+    held_x, held_y = samples(seed + 1000, n, n_features)
+    return Data(InMemoryDataset(x, y), InMemoryDataset(held_x, held_y))
+
+
+def make_spec(*, rounds: int = 3, clients: int = 3, **changes: Any) -> RunSpec:
+    """A linear regression; `changes` go to the run's table."""
+    run = {
+        "rounds": rounds,
+        "register": clients,
+        "seed": 7,
+        "training": {"batch_size": 8, "shuffle": True, "drop_remainder": False},
+        **changes,
+    }
+    model = {"kind": "sklearn-sgd", "config": {"kind": "regressor", "loss": "squared_error", "penalty": None}}
+    return RunSpec.parse(
+        {"name": "test", "model": model, "optim": {"client_opt": 0.05}, "run": run, "metrics": ["mse", "mae"]}, "test"
+    )
+
+
+def submission_of(spec: RunSpec, weights: NumpyVector | None = None) -> Submission:
+    return prepare(spec, weights, sender="tester", now=time.time())
+
+
+async def sites_of(datasets: Mapping[str, Data]) -> list[Site]:
+    return [await site_from_data(name, data) for name, data in datasets.items()]
+
+
+async def run_here(
+    url: str, spec: RunSpec, datasets: Mapping[str, Data], *, weights: NumpyVector | None = None
+) -> tuple[Outcome, list[Record]]:
+    """A whole run over the broker at `url`, and the records of its log."""
+    records: list[Record] = []
+
+    def note(happened: Happened) -> None:
+        records.append(happened.record)
+
+    submission = submission_of(spec, weights)
+    sites = await sites_of(datasets)
+    outcome = await run_embedded(submission, sites, lambda name: open_session(url, name=name), on_event=note)
+    return outcome, records
+
+
+async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
+    """Wait for something that must come; a `TimeoutError` says that it did not."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+class Puppet:
+    """A client that speaks the protocol and sends whatever update it is told to."""
+
+    def __init__(
+        self, session: Session, name: str, update: Callable[[NumpyVector], NumpyVector], *, n_features: int = N_FEATURES
+    ) -> None:
+        self._session = session
+        self._name = name
+        self._update = update
+        self._info = DataInfo(n_samples=10, n_features=n_features, input_shape=[0, n_features])
+        self.heard: list[Body] = []
+
+    async def take_part(self, run: str) -> None:
+        """Join, and answer until the run is over or refuses."""
+        await self._session.declare(*topology.client(self._name))
+        async with await self._session.consume(topology.client_queue(self._name), prefetch=8) as requests:
+            await self.say(run, JoinRequest(data_info=self._info))
+            async for delivery in requests:
+                body = body_of(unseal(delivery.message))
+                self.heard.append(body)
+                reply = self._reply(body)
+                if reply is not None:
+                    await self.say(run, reply)
+                await delivery.ack()
+                if isinstance(body, StopRequest) or (isinstance(body, JoinReply) and not body.accepted):
+                    return
+
+    async def say(self, run: str, body: Body, *, protocol: int | None = None) -> None:
+        envelope = wrap(run, self._name, body, now=0.0)
+        envelope.protocol = envelope.protocol if protocol is None else protocol
+        key = topology.Key(run, self._name, what(body))
+        await self._session.publish(seal(envelope), exchange=topology.UP.name, routing_key=str(key))
+
+    def _reply(self, body: Body) -> Body | None:
+        match body:
+            case InitRequest():
+                return InitReply()
+            case TrainRequest():
+                update = inline(self._update(read_inline(body.weights)))
+                digest = body.weights.digest
+                return TrainReply(round=body.round, weights_digest=digest, update=update, n_steps=1, n_samples=1)
+            case EvaluateRequest():
+                digest = body.weights.digest
+                return EvaluateReply(round=body.round, weights_digest=digest, loss_sum=1.0, weight_sum=1.0, n_samples=1)
+        return None
+
+
+def garbage() -> Message:
+    """Bytes that are no message of ours."""
+    return Message(b"\xff\xfe not protobuf", type="nonsense")
+
+
+def of_kind(records: Sequence[Record], kind: type) -> list[Any]:
+    return [record for record in records if isinstance(record, kind)]
