@@ -14,7 +14,7 @@ def counts(state: RunState, leader: str, record: Record) -> bool:
     """
     if isinstance(record, LeaderStarted):
         return True
-    return leader == state.leader and state.ended is None
+    return leader == state.leader != "" and state.ended is None
 
 
 def replay(state: RunState, entries: Iterable[tuple[str, Record]]) -> RunState:
