@@ -1,0 +1,263 @@
+"""What must hold of every history of a run, read off what its leaders did and not off their state."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from fl.run.commands import Close, Command, Drop, Fold, Hold, SendInit, SendRound, SendStop, Sweep
+from fl.run.events import (
+    ClientFailed,
+    ClientsAdmitted,
+    ClientsGone,
+    ClientsReady,
+    Input,
+    Kind,
+    LeaderStarted,
+    Parcel,
+    Record,
+    Replied,
+    RoundCommitted,
+    RoundOpened,
+    RunEnded,
+    RunInitialised,
+    Trouble,
+)
+from fl.run.replay import replay
+from fl.run.spec import RunSpec
+from fl.run.state import Phase, RunState, Seen
+from tests.unit.run.driver import Happening, Leader, Letter, Logged, Settled
+
+Milestone = str | tuple[Kind, int]
+
+
+@dataclass(slots=True)
+class Audit:
+    """Follows a trace, and asserts after each happening that it was right."""
+
+    spec: RunSpec
+    letter: Letter | None = None
+    """The one being handled."""
+    held: dict[Letter, Milestone] = field(default_factory=dict)
+    """What is kept unacknowledged, and the decision that it waits for."""
+    reached: set[Milestone] = field(default_factory=set)
+    admitted: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    ready: set[str] = field(default_factory=set)
+    open: RoundOpened | None = None
+    folding: Fold | None = None
+    answered: dict[str, Letter | None] = field(default_factory=dict)
+    """The first valid reply of each client to the open round, since the present leader leads."""
+    given_up: set[str] = field(default_factory=set)
+    """Who has failed in the open round, or was gone, before it answered."""
+    weights: Parcel | None = None
+    server_state: Parcel | None = None
+    trained: int = 0
+    evaluations: dict[int, tuple[float, Parcel]] = field(default_factory=dict)
+    ended: RunEnded | None = None
+    stopped: set[str] = field(default_factory=set)
+    closed: bool = False
+    published: set[Parcel] = field(default_factory=set)
+    swept: set[Parcel] = field(default_factory=set)
+    commits: list[RoundCommitted] = field(default_factory=list)
+
+    def watch(self, happening: Happening) -> None:
+        match happening:
+            case Letter():
+                self.letter = happening
+                self._note_answer(happening.event)
+            case Logged(record=record):
+                self._log(record)
+            case Settled(letters=letters):
+                self._settle(letters)
+            case _ if isinstance(happening, Command):
+                self._do(happening)
+            case _:
+                self.letter = None
+                self._note_answer(happening)
+
+    # ---- messages ----------------------------------------------------------------------------------------------------
+
+    def _note_answer(self, event: Input) -> None:
+        """Keep apart who has answered the open round and who never will."""
+        if self.open is None or self.weights is None or self.folding is not None:
+            return
+        here = self.open.kind, self.open.round, self.weights.digest
+        lost: tuple[str, ...] = ()
+        match event:
+            case Replied(problem=None) if (event.kind, event.round, event.base) == here:
+                if event.client in self.open.participants and event.client not in self.given_up:
+                    self.answered.setdefault(event.client, self.letter)
+            case Replied() if (event.kind, event.round, event.base) == here:
+                lost = (event.client,)
+            case ClientFailed() if event.round == 0 or (self.open.kind, event.round, event.base) == here:
+                lost = (event.client,) if event.trouble is not Trouble.UNINITIALISED else ()
+            case ClientsGone(clients=clients):
+                lost = clients
+        self.given_up |= set(lost) - self.answered.keys()
+
+    def _settle(self, letters: tuple[Letter, ...]) -> None:
+        for letter in letters:
+            milestone = self.held.pop(letter, None)
+            durable = milestone is None or milestone in self.reached or self.ended is not None
+            assert durable, f"{letter.event} was acknowledged before {milestone} was in the log"
+
+    # ---- commands ----------------------------------------------------------------------------------------------------
+
+    def _do(self, command: Command) -> None:
+        assert not self.closed or isinstance(command, Drop), f"{command} came after Close"
+        match command:
+            case Hold():
+                assert self.letter is not None
+                self.held[self.letter] = self._awaited()
+            case Drop():
+                first = self.letter is not None and self.letter in self.answered.values()
+                assert not first or self.ended, f"a valid reply was dropped: {self.letter}"
+            case Fold(clients=clients):
+                assert self.folding is None, "one fold at a time"
+                assert list(clients) == sorted(self.answered)
+                assert all(self.answered[client] in self.held for client in clients), "what is folded must be held"
+                self.folding = command
+            case SendInit(client=client):
+                assert self.weights is not None
+                assert client in self.admitted
+            case SendRound(client=client):
+                assert self.open is not None
+                assert client in self.open.participants
+            case SendStop(client=client):
+                assert self.ended is not None
+                self.stopped.add(client)
+            case Sweep():
+                self._sweep(command)
+            case Close():
+                self._close()
+            case _:
+                pass
+
+    def _awaited(self) -> Milestone:
+        if self.open is not None:
+            return self.open.kind, self.open.round
+        return "initialised" if "admitted" in self.reached else "admitted"
+
+    def _sweep(self, sweep: Sweep) -> None:
+        lost = set(sweep.parcels) & self._needed()
+        assert not lost, f"swept, but still needed: {lost}"
+        self.swept.update(sweep.parcels)
+        if sweep.leaders:
+            assert self.open is not None
+            assert self.open.kind is Kind.TRAIN, "whatever was written of this round is what it evaluates"
+            assert sweep.round == self.open.round
+
+    def _needed(self) -> set[Parcel | None]:
+        if self.ended is not None:
+            return {self.ended.weights} - {None}
+        return {self.weights, self.server_state, self._best()[1]} - {None}
+
+    def _close(self) -> None:
+        assert self.ended is not None
+        assert self.stopped == self.admitted | self.refused, "everybody is told of the end"
+        assert not self.held, "whatever was held is released at the end"
+        assert self.published - self.swept == self._needed(), "nothing stays but what the run leaves"
+        self.closed = True
+
+    # ---- records -----------------------------------------------------------------------------------------------------
+
+    def _log(self, record: Record) -> None:
+        if isinstance(record, LeaderStarted):
+            self._lead()
+            return
+        assert self.ended is None, f"{record} came after the end"
+        match record:
+            case ClientsAdmitted(clients=clients, refused=refused):
+                self._admit([name for name, _ in clients], [note.client for note in refused])
+            case RunInitialised(weights=weights):
+                assert self.weights is None, "weights are made once"
+                assert self.admitted
+                self.weights = weights
+                self.published.add(weights)
+            case ClientsReady(clients=names):
+                assert set(names) <= self.admitted - self.ready
+                self.ready |= set(names)
+                self.reached.add("initialised")
+            case RoundOpened():
+                self._open(record)
+            case RoundCommitted():
+                self._commit(record)
+            case RunEnded(best_round=best_round, weights=weights):
+                assert (best_round, weights) == self._best()
+                self.ended, self.open, self.folding = record, None, None
+
+    def _lead(self) -> None:
+        """What the leader before held comes again."""
+        self.letter, self.folding, self.closed = None, None, False
+        self.held, self.answered, self.given_up = {}, {}, set()
+        self.stopped = set()
+
+    def _admit(self, names: list[str], refused: list[str]) -> None:
+        register = self.spec.run.registration
+        first = "admitted" not in self.reached
+        assert first or self.spec.run.late_join
+        assert not set(names) & self.admitted, "a client is admitted once"
+        self.admitted |= set(names)
+        self.refused |= set(refused)
+        assert not names or len(self.admitted) >= register.min_clients
+        assert register.max_clients is None or len(self.admitted) <= register.max_clients
+        self.reached.add("admitted")
+
+    def _open(self, opened: RoundOpened) -> None:
+        assert self.open is None, "one round at a time"
+        if opened.kind is Kind.TRAIN:
+            assert opened.round == self.trained + 1 <= self.spec.run.rounds
+        else:
+            assert opened.round == self.trained > 0
+            assert opened.round not in self.evaluations
+        assert opened.participants == tuple(sorted(self.ready)), "all who can take part do"
+        assert len(self.ready) >= self.spec.run.registration.min_clients
+        self.open, self.answered, self.given_up = opened, {}, set()
+
+    def _commit(self, committed: RoundCommitted) -> None:
+        assert self.open is not None
+        assert (committed.kind, committed.round) == (self.open.kind, self.open.round)
+        names = [result.client for result in committed.participants]
+        dropped = [note.client for note in committed.dropped]
+        assert sorted(names + dropped) == list(self.open.participants), "each is in the sum or named, once"
+        assert names == sorted(self.answered), "whoever answered in time is in the sum, and nobody else"
+        assert len(names) >= self.spec.run.min_replies
+        if committed.kind is Kind.TRAIN:
+            assert committed.weights is not None
+            self.weights, self.server_state, self.trained = committed.weights, committed.server_state, committed.round
+            self.published |= {committed.weights, *filter(None, [committed.server_state])}
+        else:
+            assert self.weights is not None
+            loss = math.nan if committed.loss is None else committed.loss
+            self.evaluations[committed.round] = (loss, self.weights)
+        self.commits.append(committed)
+        self.reached.add((committed.kind, committed.round))
+        self.open, self.folding, self.answered = None, None, {}
+
+    def _best(self) -> tuple[int, Parcel | None]:
+        """The evaluated weights of the lowest loss, of equal ones the latest; without any the latest at all."""
+        losses = [(loss, -round_) for round_, (loss, _) in self.evaluations.items() if not math.isnan(loss)]
+        if not losses:
+            return self.trained, self.weights
+        round_ = -min(losses)[1]
+        return round_, self.evaluations[round_][1]
+
+
+def check_state(leader: Leader) -> None:
+    """A leader's state holds together, and is what its log says."""
+    state, seen = leader.state, leader.state.seen
+    awaited: set[str] = set()
+    if state.open is not None:
+        awaited = set(state.open.opened.participants)
+    elif state.phase is Phase.INITIALISING:
+        awaited = set(state.clients)
+    assert seen.done <= awaited
+    assert seen.out.keys() <= awaited
+    assert not seen.done & seen.out.keys()
+    assert not seen.joining or state.phase is Phase.REGISTERING
+    assert not seen.folding or state.open is not None
+    assert durable(state) == durable(replay(RunState(state.run, state.spec), leader.log))
+
+
+def durable(state: RunState) -> RunState:
+    """What of a state is in the log."""
+    return replace(state, seen=Seen())

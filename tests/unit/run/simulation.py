@@ -1,0 +1,161 @@
+"""A whole run in one loop: clients that always answer alike, a queue that delivers again, and leaders that die."""
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from fl.run.commands import CompleteWeights, Fold, SendInit, SendRound
+from fl.run.events import (
+    ClientFailed,
+    ClientResult,
+    ClientsGone,
+    Folded,
+    InitAnswered,
+    JoinAsked,
+    Kind,
+    Parcel,
+    Replied,
+    RoundCommitted,
+    RunEnded,
+    TimeUp,
+    Trouble,
+    WeightsCompleted,
+)
+from fl.run.spec import RunSpec
+from tests.unit.run.driver import Happening, Leader, LeaderDied, Letter, Log
+from tests.unit.run.histories import DATA
+
+Answer = Literal["good", "bad", "failure", "silence", "lost"]
+"""What a client makes of a request. "lost": the first time it has forgotten the run, later it is good."""
+Script = Mapping[str, Answer]
+"""Of one client: its answer to "init", "train 1", "evaluate 1" and so on; good where it says nothing."""
+
+PATIENCE: Final = 10_000
+"""Turns after which a run hangs."""
+
+
+@dataclass(slots=True)
+class Simulation:
+    """`dies(n)` says whether a leader dies just before the n-th thing that leaders do."""
+
+    spec: RunSpec
+    scripts: Mapping[str, Script]
+    dies: Callable[[int], bool] = lambda _: False
+    log: Log = field(default_factory=list)
+    trace: list[Happening] = field(default_factory=list)
+    queue: deque[Letter] = field(default_factory=deque)
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    leaders: list[Leader] = field(default_factory=list)
+    performed: int = 0
+    answered: int = 0
+    """Up to where clients have read the trace."""
+
+    def run(self) -> "Simulation":
+        self.queue.extend(Letter(JoinAsked(client, DATA)) for client in self.scripts)
+        while not (self.leaders and self.leaders[-1].closed):
+            self._lead()
+        return self
+
+    @property
+    def commits(self) -> list[RoundCommitted]:
+        return [record for _, record in self.log if isinstance(record, RoundCommitted)]
+
+    @property
+    def end(self) -> RunEnded:
+        (end,) = [record for _, record in self.log if isinstance(record, RunEnded)]
+        return end
+
+    def _lead(self) -> None:
+        """One leader, until it has closed the run or dies; what it has not acknowledged by then comes again."""
+        leader = Leader(f"leader-{len(self.leaders) + 1}", self.spec, self.log, self.trace, self._count)
+        self.leaders.append(leader)
+        taken: list[Letter] = []
+        try:
+            leader.start()
+            while not leader.closed:
+                self._answer(leader)
+                self._turn(leader, taken)
+        except LeaderDied:
+            self._answer(leader)
+            self.queue.extendleft(letter for letter in reversed(taken) if letter not in leader.settled)
+
+    def _count(self) -> None:
+        self.performed += 1
+        if self.dies(self.performed):
+            raise LeaderDied
+        assert self.performed < PATIENCE, "the run hangs"
+
+    def _turn(self, leader: Leader, taken: list[Letter]) -> None:
+        """The next thing that happens to a leader: time passes only when nothing else is left."""
+        if self.queue:
+            taken.append(self.queue.popleft())
+            leader.receive(taken[-1])
+        elif leader.tasks:
+            leader.take(self._outcome(leader, leader.tasks.popleft()))
+        elif leader.timer is not None:
+            leader.take(TimeUp(leader.timer))
+        else:
+            step = self._step(leader)
+            silent = tuple(client for client, script in self.scripts.items() if script.get(step) == "silence")
+            assert silent, f"{step}: nobody is left to wait for, and yet the run waits"
+            leader.take(ClientsGone(silent))
+
+    def _answer(self, leader: Leader) -> None:
+        """Clients answer what they were sent meanwhile."""
+        sent, self.answered = self.trace[self.answered :], len(self.trace)
+        for command in sent:
+            if isinstance(command, SendInit):
+                self._answer_init(command.client)
+            elif isinstance(command, SendRound):
+                self._answer_round(leader, command.client)
+
+    def _answer_init(self, client: str) -> None:
+        match self._script(client, "init"):
+            case "good":
+                self.queue.append(Letter(InitAnswered(client)))
+            case "failure":
+                self.queue.append(Letter(ClientFailed(client, Trouble.FAILED, "no room for the model")))
+
+    def _answer_round(self, leader: Leader, client: str) -> None:
+        assert leader.state.open is not None
+        assert leader.state.weights is not None
+        opened, base = leader.state.open.opened, leader.state.weights.digest
+        match self._script(client, f"{opened.kind.value} {opened.round}"):
+            case "good":
+                answer: Replied | ClientFailed = Replied(client, opened.kind, opened.round, base)
+            case "bad":
+                answer = Replied(client, opened.kind, opened.round, base, "not finite")
+            case "failure":
+                answer = ClientFailed(client, Trouble.FAILED, "out of memory", opened.round, base)
+            case "lost":
+                answer = ClientFailed(client, Trouble.UNINITIALISED, "restarted", opened.round, base)
+            case _:
+                return
+        self.queue.append(Letter(answer))
+
+    def _script(self, client: str, step: str) -> Answer:
+        self.asked[client, step] += 1
+        answer = self.scripts[client].get(step, "good")
+        return "good" if answer == "lost" and self.asked[client, step] > 1 else answer
+
+    def _step(self, leader: Leader) -> str:
+        open_ = leader.state.open
+        return "init" if open_ is None else f"{open_.opened.kind.value} {open_.opened.round}"
+
+    def _outcome(self, leader: Leader, task: CompleteWeights | Fold) -> WeightsCompleted | Folded:
+        """What follows from the task and the committed weights, whoever does it."""
+        if isinstance(task, CompleteWeights):
+            return WeightsCompleted(task.data_info, _parcel(b"", ()))
+        assert leader.state.weights is not None
+        weights = _parcel(leader.state.weights.digest, task.clients)
+        results = tuple(ClientResult(client, n_steps=1) for client in task.clients)
+        if task.kind is Kind.TRAIN:
+            return Folded(results, weights, server_state=_parcel(b"state of " + weights.digest, ()))
+        return Folded(results, loss=weights.digest[0] / 256)
+
+
+def _parcel(base: bytes, clients: tuple[str, ...]) -> Parcel:
+    digest = hashlib.sha256(base + ",".join(clients).encode()).digest()
+    return Parcel(digest, digest)
