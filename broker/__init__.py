@@ -1,0 +1,1 @@
+"""Messaging: what a broker promises, and backends that keep it. Knows nothing of learning."""

@@ -16,7 +16,9 @@ PROTOBUF = "application/x-protobuf"
 class Queue:
     """A durable quorum queue: at-least-once delivery, and one active consumer at a time.
 
-    A message delivered more than `delivery_limit` times, or rejected, goes to the exchange `dead_letter`.
+    A message that came back more than `delivery_limit` times, or was rejected, goes to the exchange `dead_letter`
+    with the headers `x-first-death-reason` (`delivery_limit` or `rejected`) and `x-first-death-queue`. Without a
+    limit the broker's default holds: 20 from RabbitMQ 4 on, none before.
     """
 
     name: str
@@ -27,7 +29,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An append-only log: any number of readers, each from the first record."""
+    """An append-only log: any number of readers, each from the first record.
+
+    Holding more than `max_bytes` it forgets its oldest records, in coarse pieces; it always keeps the last ones.
+    """
 
     name: str
     max_bytes: int | None = None
@@ -58,7 +63,11 @@ Declarable = Queue | Stream | Exchange | Binding
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What travels: a body and the properties a broker carries beside it."""
+    """What travels: a body and the properties a broker carries beside it.
+
+    One without a `message_id` gets a random one on its way. A header is text or an integer of 64 bits; the broker
+    adds some of its own on delivery, under names that begin with `x-`.
+    """
 
     body: bytes | bytearray | memoryview
     type: str = ""
@@ -73,7 +82,8 @@ class Message:
 class QueueCount:
     """Ready messages and consumers of a queue, at the moment of asking.
 
-    Of a stream, `messages` is not exact.
+    Of a stream, `messages` is not exact. Of a queue with a single active consumer, `consumers` may leave out those
+    that wait for their turn; it is 0 only if nobody consumes.
     """
 
     messages: int
@@ -83,7 +93,8 @@ class QueueCount:
 class Delivery(Protocol):
     """A message lent to its consumer until it is settled, once, by one of the three calls.
 
-    All three raise `ConnectionLost` when the session died first; the message then comes again.
+    All three raise `ConnectionLost` when the session or subscription ended first; the message then comes again.
+    Of a stream nothing is lent: there all three only give credit for another record.
     """
 
     message: Message
@@ -95,7 +106,10 @@ class Delivery(Protocol):
         """Done: never deliver this again."""
 
     async def nack(self) -> None:
-        """Not now: put it back, it will be delivered again, flagged as redelivered."""
+        """Not now: put it back, it will be delivered again, flagged as redelivered.
+
+        It comes before what was never delivered if the queue has a delivery limit, else after it.
+        """
 
     async def reject(self) -> None:
         """Never: move it to the queue's dead-letter exchange, or drop it where there is none."""
@@ -139,8 +153,11 @@ class Session(Protocol):
     async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
         """Publish, and return once the broker has the message safe (publisher confirm).
 
-        The default exchange `""` routes to the queue or stream whose name is the routing key. Raises
-        `Unroutable` when no queue takes it, `TooLarge` beyond the broker's limit, `AccessRefused`.
+        The default exchange `""` routes to the queue or stream whose name is the routing key. A message may
+        arrive twice: rarely, if the broker refuses another that is published at the same moment.
+
+        Raises `Unroutable` when no queue takes it, `NotFound` for a missing exchange, `TooLarge` beyond the
+        broker's limit, `AccessRefused` without permission or for another's `user_id`.
         """
 
     async def consume(self, queue: str, *, prefetch: int) -> Subscription:

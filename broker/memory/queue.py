@@ -9,7 +9,7 @@ from broker.memory.holder import Consumer, Entry, Verdict
 
 
 class QueueHolder:
-    """Lends each entry to one consumer. What comes back goes before what was never delivered."""
+    """Lends each entry to one consumer, and again when it comes back."""
 
     def __init__(self, declared: Queue, chaos: Chaos | None) -> None:
         self.declared = declared
@@ -31,7 +31,7 @@ class QueueHolder:
 
     def detach(self, consumer: Consumer) -> list[Entry]:
         self._consumers.remove(consumer)
-        dead = [letter for entry in consumer.take_all() for letter in self._put_back(entry)]
+        dead = [letter for entry in consumer.take_all() for letter in self._put_back(entry, self._returned)]
         self._deliver()
         return dead
 
@@ -39,14 +39,19 @@ class QueueHolder:
         entry = consumer.lent.pop(tag)
         dead: list[Entry] = []
         if verdict == "nack":
-            dead = self._put_back(entry)
+            # As RabbitMQ does: without a limit, what is put back goes to the end, or it could block the rest for ever.
+            dead = self._put_back(entry, self._fresh if self.declared.delivery_limit is None else self._returned)
         elif verdict == "reject":
             dead = self._dead_letter(entry, "rejected")
         self._deliver()
         return dead
 
     def count(self) -> QueueCount:
-        return QueueCount(messages=len(self._returned) + len(self._fresh), consumers=len(self._consumers))
+        consumers = len(self._consumers)
+        return QueueCount(
+            messages=len(self._returned) + len(self._fresh),
+            consumers=min(consumers, 1) if self.declared.single_active else consumers,
+        )
 
     def delete(self) -> None:
         for consumer in self._consumers:
@@ -57,12 +62,12 @@ class QueueHolder:
             passed = chaos.overtaken(entry.sender, [waiting.sender for waiting in self._fresh])
             self._fresh.insert(len(self._fresh) - passed, entry)
 
-    def _put_back(self, entry: Entry) -> list[Entry]:
+    def _put_back(self, entry: Entry, where: deque[Entry]) -> list[Entry]:
         returns = entry.returns + 1
         limit = self.declared.delivery_limit
         if limit is not None and returns > limit:
             return self._dead_letter(entry, "delivery_limit")
-        self._returned.append(replace(entry, returns=returns, headers={**entry.headers, "x-delivery-count": returns}))
+        where.append(replace(entry, returns=returns, headers={**entry.headers, "x-delivery-count": returns}))
         return []
 
     def _dead_letter(self, entry: Entry, reason: str) -> list[Entry]:

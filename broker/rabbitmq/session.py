@@ -9,7 +9,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
 from broker.address import Address, parse_address
-from broker.amqp import FROM_FIRST, Arguments, arguments
+from broker.amqp import arguments
 from broker.base import Binding, Declarable, Exchange, Message, Queue, QueueCount, Stream
 from broker.errors import Unreachable
 from broker.limits import check_message, check_prefetch
@@ -78,10 +78,10 @@ class RabbitSession:
             await self._publisher.publish(message, exchange=exchange, routing_key=routing_key)
 
     async def consume(self, queue: str, *, prefetch: int) -> RabbitSubscription:
-        return await self._subscribe(queue, prefetch=prefetch)
+        return await self._subscribe(queue, prefetch, from_stream=False)
 
     async def read(self, stream: str, *, prefetch: int = 64) -> RabbitSubscription:
-        return await self._subscribe(stream, prefetch=prefetch, arguments=FROM_FIRST)
+        return await self._subscribe(stream, prefetch, from_stream=True)
 
     async def count(self, name: str) -> QueueCount:
         with self._lifeline.held():
@@ -99,12 +99,12 @@ class RabbitSession:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._connection.close()
 
-    async def _subscribe(self, queue: str, *, prefetch: int, arguments: Arguments | None = None) -> RabbitSubscription:
+    async def _subscribe(self, name: str, prefetch: int, *, from_stream: bool) -> RabbitSubscription:
         check_prefetch(prefetch)
         with self._lifeline.held():
             channel = await self._channels.open(confirms=False)
-            subscription = RabbitSubscription(queue, channel, self._lifeline)
-            await subscription.start(prefetch=prefetch, arguments=arguments)
+            subscription = RabbitSubscription(name, channel, self._lifeline, from_stream=from_stream)
+            await subscription.start(prefetch)
         return subscription
 
     def _on_closing(self, closing: asyncio.Future[None]) -> None:

@@ -4,12 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
 from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from broker.amqp import Arguments, plain_headers
+from broker.amqp import FROM_FIRST, plain_headers
 from broker.base import Message
 from broker.errors import ConnectionLost, NotFound
 from broker.rabbitmq.lifeline import Lifeline
@@ -18,9 +19,9 @@ from broker.rabbitmq.lifeline import Lifeline
 class RabbitDelivery:
     """A message lent by RabbitMQ."""
 
-    __slots__ = ("_channel", "_lifeline", "_settled", "_tag", "exchange", "message", "redelivered", "routing_key")
-
-    def __init__(self, delivered: DeliveredMessage, channel: AbstractChannel, lifeline: Lifeline) -> None:
+    def __init__(
+        self, delivered: DeliveredMessage, channel: AbstractChannel, lifeline: Lifeline, *, from_stream: bool
+    ) -> None:
         self.message = _message(delivered)
         self.exchange = delivered.exchange or ""
         self.routing_key = delivered.routing_key or ""
@@ -29,44 +30,55 @@ class RabbitDelivery:
         self._tag = delivered.delivery_tag
         self._channel = channel
         self._lifeline = lifeline
+        self._from_stream = from_stream
         self._settled = False
 
     async def ack(self) -> None:
-        await self._settle(lambda: self._channel.basic_ack(self._tag))
+        await self._settle(partial(self._channel.basic_ack, self._tag))
 
     async def nack(self) -> None:
-        await self._settle(lambda: self._channel.basic_nack(self._tag, requeue=True))
+        await self._give_up(requeue=True)
 
     async def reject(self) -> None:
-        await self._settle(lambda: self._channel.basic_nack(self._tag, requeue=False))
+        await self._give_up(requeue=False)
+
+    async def _give_up(self, *, requeue: bool) -> None:
+        # A stream only gives credit; asked to take something back it closes the connection.
+        if self._from_stream:
+            await self.ack()
+            return
+        # Not `basic.nack`: from RabbitMQ 4.3 on that does not count towards the delivery limit.
+        await self._settle(partial(self._channel.basic_reject, self._tag, requeue=requeue))
 
     async def _settle(self, send: Callable[[], Awaitable[None]]) -> None:
         # The broker answers a second settlement by closing the channel, with everything else it holds.
         if self._settled:
             raise RuntimeError("this delivery is settled already: settle each once")
         with self._lifeline.held():
+            self._settled = True
             await send()
-        self._settled = True
 
 
 class RabbitSubscription:
     """A consumer on a channel of its own."""
 
-    def __init__(self, queue: str, channel: AbstractChannel, lifeline: Lifeline) -> None:
+    def __init__(self, queue: str, channel: AbstractChannel, lifeline: Lifeline, *, from_stream: bool) -> None:
         self._queue = queue
         self._channel = channel
         self._lifeline = lifeline
+        self._from_stream = from_stream
         self._inbox: deque[DeliveredMessage] = deque()
         self._news = asyncio.Event()
         self._failure: str | None = None
         self._cancelled = False
         self._closed = False
 
-    async def start(self, *, prefetch: int, arguments: Arguments | None = None) -> None:
+    async def start(self, prefetch: int) -> None:
         """Begin to consume. Raises what the library raises."""
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         self._channel.closing.add_done_callback(self._on_channel_closed)
         await self._channel.basic_qos(prefetch_count=prefetch)
+        arguments = FROM_FIRST if self._from_stream else None
         await self._channel.basic_consume(self._queue, self._on_message, arguments=arguments)
 
     def __aiter__(self) -> Self:
@@ -84,7 +96,8 @@ class RabbitSubscription:
                 await self._check_deleted()
                 raise StopAsyncIteration
             if self._inbox:
-                return RabbitDelivery(self._inbox.popleft(), self._channel, self._lifeline)
+                delivered = self._inbox.popleft()
+                return RabbitDelivery(delivered, self._channel, self._lifeline, from_stream=self._from_stream)
             with self._lifeline.held():
                 await self._news.wait()
 

@@ -1,0 +1,15 @@
+"""The real broker, started once for all tests that need it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from broker.local import LocalRabbit
+from tests.rabbit_tools import MAX_MESSAGE_BYTES
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[LocalRabbit]:
+    """A private RabbitMQ node. Where RabbitMQ is not installed this fails, and says what to install."""
+    with LocalRabbit(extra_config={"max_message_size": str(MAX_MESSAGE_BYTES)}) as node:
+        yield node

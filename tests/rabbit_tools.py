@@ -1,0 +1,56 @@
+"""What tests share about the real broker: its limits, and a wire to it that a test can cut or freeze."""
+
+import asyncio
+from typing import Final, Self
+
+MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
+
+
+class Cuttable:
+    """Listens on a port of its own and passes bytes to and from the real one, for one client."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._writers: list[asyncio.StreamWriter] = []
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def cut(self) -> None:
+        """Reset both ends, without a word of AMQP."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def freeze(self) -> None:
+        """Pass nothing on any more, and tell nobody."""
+        for pump in self._pumps:
+            pump.cancel()
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        self.freeze()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _accept(self, near_reader: asyncio.StreamReader, near_writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        self._writers += [near_writer, far_writer]
+        for reader, writer in ((near_reader, far_writer), (far_reader, near_writer)):
+            self._pumps.add(asyncio.create_task(_pump(reader, writer)))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass  # cut
+    else:
+        writer.close()
