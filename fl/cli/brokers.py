@@ -10,6 +10,8 @@ from broker.local import LocalRabbit
 
 def start_broker(*, port: int | None, data: Path | None) -> None:
     """Run a node until Ctrl-C or SIGTERM. Raises `broker.errors.Fatal` where RabbitMQ is not installed."""
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # from here on they only end the wait below
     console = Console(highlight=False, soft_wrap=True)
     with console.status("starting RabbitMQ, about 8 s"):
         node = LocalRabbit(data, port=port).start()
@@ -17,4 +19,4 @@ def start_broker(*, port: int | None, data: Path | None) -> None:
         console.print(
             f"RabbitMQ is up on 127.0.0.1 and nowhere else:\n\n  export FLUFFLE_BROKER={node.url}\n\nCtrl-C ends it."
         )
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(ends)
