@@ -1,8 +1,7 @@
 """`fluffle health`: is the broker there, and whoever is asked for?"""
 
-from broker.blocking import BlockingBroker
-
 from broker import topology
+from broker.blocking import BlockingBroker
 from broker.errors import NotFound
 from broker.redact import redact
 from fl.errors import Fatal

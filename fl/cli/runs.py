@@ -6,11 +6,11 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from broker.blocking import BlockingBroker
 from rich.console import Console
 from rich.table import Table
 
 from broker import topology
+from broker.blocking import BlockingBroker
 from broker.connect import open_session
 from broker.errors import NotFound, Unroutable
 from fl.cli.progress import Progress

@@ -45,13 +45,11 @@ async def test_equal_clients_with_one_step_a_round_are_sgd_on_the_union(memory_u
     outcome, _ = await run_here(memory_url, spec, THREE)
 
     parts = [data.train.take(slice(None)) for data in THREE.values()]
-    union = Batch(
-        np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts if part.y is not None])
-    )
+    x, y = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
     model = SklearnSGDModel.from_parameters(kind="regressor", loss="squared_error", penalty=None)
     model.initialize(THREE["ant"].train.get_data_specs())
     for _ in range(5):
-        model.apply_updates(model.compute_batch_gradients(union) * 0.05)
+        model.apply_updates(model.compute_batch_gradients(Batch(x, y)) * 0.05)
     assert outcome.weights is not None
     np.testing.assert_allclose(outcome.weights.flat, model.get_weights().flat, rtol=0, atol=1e-12)
 
@@ -119,16 +117,9 @@ async def test_a_run_ends_early_and_leaves_its_best_weights(memory_url: str) -> 
 
 async def test_momentum_at_the_server_goes_on_from_round_to_round(memory_url: str) -> None:
     spec = make_spec(rounds=3, clients=1, training={"batch_size": 40, "drop_remainder": False})
-    spec = spec.model_copy(
-        update={
-            "optim": spec.optim.model_copy(
-                update={
-                    "client_opt": {"lrate": 0.05},
-                    "server_opt": {"lrate": 1.0, "modules": [["momentum", {"beta": 0.5}]]},
-                }
-            )
-        }
-    )
+    table = spec.model_dump(by_alias=True)
+    table["optim"]["server_opt"] = {"lrate": 1.0, "modules": [["momentum", {"beta": 0.5}]]}
+    spec = RunSpec.parse(table, "test")
 
     outcome, _ = await run_here(memory_url, spec, {"ant": THREE["ant"]})
 
