@@ -34,6 +34,7 @@ class Audit:
     """Follows a trace, and asserts after each happening that it was right."""
 
     spec: RunSpec
+    submitted: Parcel | None = None
     letter: Letter | None = None
     """The one being handled."""
     held: dict[Letter, Milestone] = field(default_factory=dict)
@@ -48,16 +49,21 @@ class Audit:
     """The first valid reply of each client to the open round, since the present leader leads."""
     given_up: set[str] = field(default_factory=set)
     """Who has failed in the open round, or was gone, before it answered."""
-    weights: Parcel | None = None
+    weights: Parcel | None = field(init=False)
+    initialised: bool = False
     server_state: Parcel | None = None
     trained: int = 0
     evaluations: dict[int, tuple[float, Parcel]] = field(default_factory=dict)
     ended: RunEnded | None = None
     stopped: set[str] = field(default_factory=set)
     closed: bool = False
-    published: set[Parcel] = field(default_factory=set)
+    published: set[Parcel] = field(init=False)
     swept: set[Parcel] = field(default_factory=set)
     commits: list[RoundCommitted] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.weights = self.submitted
+        self.published = {self.submitted} if self.submitted else set()
 
     def watch(self, happening: Happening) -> None:
         match happening:
@@ -117,7 +123,7 @@ class Audit:
                 assert all(self.answered[client] in self.held for client in clients), "what is folded must be held"
                 self.folding = command
             case SendInit(client=client):
-                assert self.weights is not None
+                assert self.initialised
                 assert client in self.admitted
             case SendRound(client=client):
                 assert self.open is not None
@@ -169,9 +175,10 @@ class Audit:
             case ClientsAdmitted(clients=clients, refused=refused):
                 self._admit([name for name, _ in clients], [note.client for note in refused])
             case RunInitialised(weights=weights):
-                assert self.weights is None, "weights are made once"
+                assert not self.initialised, "weights are made once"
                 assert self.admitted
-                self.weights = weights
+                assert self.submitted in {None, weights}, "submitted weights are what the run starts from"
+                self.weights, self.initialised = weights, True
                 self.published.add(weights)
             case ClientsReady(clients=names):
                 assert set(names) <= self.admitted - self.ready
@@ -255,7 +262,7 @@ def check_state(leader: Leader) -> None:
     assert not seen.done & seen.out.keys()
     assert not seen.joining or state.phase is Phase.REGISTERING
     assert not seen.folding or state.open is not None
-    assert durable(state) == durable(replay(RunState(state.run, state.spec), leader.log))
+    assert durable(state) == durable(replay(leader.empty, leader.log))
 
 
 def durable(state: RunState) -> RunState:

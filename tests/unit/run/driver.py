@@ -19,7 +19,6 @@ from fl.run.events import (
     Timer,
 )
 from fl.run.replay import replay
-from fl.run.spec import RunSpec
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION, resume, step
 
@@ -63,7 +62,8 @@ class Leader:
     """Leads a run as `fl.server` does: appended records are durable before they are stepped, effects come in order."""
 
     name: str
-    spec: RunSpec
+    empty: RunState
+    """The run before its first record."""
     log: Log
     trace: list[Happening]
     before_each: Callable[[], None] = lambda: None
@@ -79,7 +79,7 @@ class Leader:
     def start(self) -> None:
         """Take over whatever the log holds."""
         self._append(LeaderStarted(self.name, f"worker of {self.name}", LOGIC_VERSION))
-        self.state = replay(RunState("run-1", self.spec), self.log)
+        self.state = replay(self.empty, self.log)
         self.perform(resume(self.state))
 
     def take(self, event: Input) -> None:
@@ -141,7 +141,7 @@ class Leader:
 
 def commands_about(state: RunState, event: Input) -> tuple[Command, ...]:
     """All that a leader in this state does about an event, with what follows from the records it appends."""
-    leader = Leader("leader-1", state.spec, log=[], trace=[])
+    leader = Leader("leader-1", state, log=[], trace=[])
     leader.state = state
     leader.take(event)
     return tuple(happening for happening in leader.trace if isinstance(happening, Command))

@@ -37,6 +37,11 @@ def a_spec(**run: Any) -> RunSpec:
     return RunSpec.from_params(model={"kind": "none"}, optim={"client_opt": 0.1}, run=table)
 
 
+def a_run(spec: RunSpec, submitted: Parcel | None = None) -> RunState:
+    """A run before its first record."""
+    return RunState("run-1", spec, weights=submitted)
+
+
 def parcel(name: str) -> Parcel:
     return Parcel(name.encode(), b"payload of " + name.encode())
 
@@ -103,7 +108,7 @@ def folding(kind: Kind, round_: int, *names: str) -> tuple[Event, ...]:
 
 def a_state(spec: RunSpec, *events: Event) -> RunState:
     """The state after these events, of which only the inputs were decided upon."""
-    state = RunState("run-1", spec)
+    state = a_run(spec)
     for event in events:
         state = apply(state, event) if isinstance(event, Record) else step(state, event)[0]
     return state

@@ -25,7 +25,7 @@ from fl.run.events import (
 )
 from fl.run.spec import RunSpec
 from tests.unit.run.driver import Happening, Leader, LeaderDied, Letter, Log
-from tests.unit.run.histories import DATA
+from tests.unit.run.histories import DATA, a_run
 
 Answer = Literal["good", "bad", "failure", "silence", "lost"]
 """What a client makes of a request. "lost": the first time it has forgotten the run, later it is good."""
@@ -69,7 +69,7 @@ class Simulation:
 
     def _lead(self) -> None:
         """One leader, until it has closed the run or dies; what it has not acknowledged by then comes again."""
-        leader = Leader(f"leader-{len(self.leaders) + 1}", self.spec, self.log, self.trace, self._count)
+        leader = Leader(f"leader-{len(self.leaders) + 1}", a_run(self.spec), self.log, self.trace, self._count)
         self.leaders.append(leader)
         taken: list[Letter] = []
         try:

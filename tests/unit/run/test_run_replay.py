@@ -1,5 +1,7 @@
 """A run's state is a fold over its log, in which only records of the leader count."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from fl.run.state import RunState, apply
 from fl.run.step import resume, step
 from tests.unit.run.audit import check_state, durable
 from tests.unit.run.driver import Leader, Log
-from tests.unit.run.histories import DATA, LEADS, a_spec, admitted, initialised, judged_as
+from tests.unit.run.histories import DATA, LEADS, a_run, a_spec, admitted, initialised, judged_as
 from tests.unit.run.simulation import Script, Simulation
 from tests.unit.run.strategies import decisions
 
@@ -20,9 +22,10 @@ SECOND = LeaderStarted("leader-2", "worker-2", 1)
 
 
 def empty() -> RunState:
-    return RunState("run-1", SPEC)
+    return a_run(SPEC)
 
 
+@cache
 def three_leaders() -> Simulation:
     """A whole run, whose first two leaders died."""
     return Simulation(SPEC, SCRIPTS, dies={20, 50}.__contains__).run()
@@ -103,10 +106,10 @@ def test_whether_a_record_counts(leader: str, record: Record, expected: bool) ->
 def test_a_stalled_leader_that_goes_on_changes_nothing() -> None:
     # Given
     log: Log = []
-    stalled = Leader("leader-1", SPEC, log, trace=[])
+    stalled = Leader("leader-1", empty(), log, trace=[])
     stalled.start()
     stalled.take(JoinAsked("a", DATA))
-    successor = Leader("leader-2", SPEC, log, trace=[])
+    successor = Leader("leader-2", empty(), log, trace=[])
     successor.start()
     # When
     stalled.take(CancelAsked("I have not noticed"))

@@ -11,7 +11,7 @@ from fl.run.events import LeaderStarted
 from fl.run.spec import RunSpec
 from tests.unit.run.audit import Audit
 from tests.unit.run.driver import Leader
-from tests.unit.run.histories import a_spec
+from tests.unit.run.histories import a_run, a_spec
 from tests.unit.run.simulation import Answer, Script, Simulation
 
 GOOD: Script = {}
@@ -107,7 +107,7 @@ def test_a_leader_that_takes_over_from_one_that_has_done_all_appends_nothing_but
     ended = Simulation(*story).run()
     before = len(ended.log)
     # When
-    successor = Leader("successor", story[0], ended.log, ended.trace)
+    successor = Leader("successor", a_run(story[0]), ended.log, ended.trace)
     successor.start()
     # Then
     assert [type(record) for _, record in ended.log[before:]] == [LeaderStarted]
@@ -120,9 +120,9 @@ def test_taking_over_twice_at_once_logs_what_taking_over_once_does(story: Story)
     whole = Simulation(*story).run().log
     for cut in range(1, len(whole)):
         log = whole[:cut]
-        Leader("second", story[0], log, []).start()
+        Leader("second", a_run(story[0]), log, []).start()
         after_one = [record for _, record in log if not isinstance(record, LeaderStarted)]
         # When
-        Leader("third", story[0], log, []).start()
+        Leader("third", a_run(story[0]), log, []).start()
         # Then
         assert [record for _, record in log if not isinstance(record, LeaderStarted)] == after_one, f"cut at {cut}"
