@@ -1,4 +1,4 @@
-"""What the AMQP library raises, in our words: none of its exceptions leaves this package."""
+"""What aio-pika raises, in our words: none of its exceptions leaves this package."""
 
 import ssl
 from typing import Final
@@ -17,20 +17,17 @@ from aio_pika.exceptions import (
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
 from broker.address import Address
-from broker.errors import (
-    AccessRefused,
-    BrokerError,
-    ConnectionLost,
-    Fatal,
-    NotFound,
-    Retryable,
-    TooLarge,
-    TopologyConflict,
-    Unreachable,
-    Unroutable,
-)
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, Fatal, Retryable, Unreachable, Unroutable
+from broker.refusals import refusal
 
 _LIBRARY_ERRORS: Final = (AMQPError, ChannelInvalidStateError, OSError)
+
+_CODES: Final[dict[type[Exception], int]] = {
+    ChannelAccessRefused: 403,
+    ChannelNotFoundEntity: 404,
+    ChannelLockedResource: 405,
+    ChannelPreconditionFailed: 406,
+}
 
 
 def is_library_error(error: Exception) -> bool:
@@ -41,21 +38,16 @@ def is_library_error(error: Exception) -> bool:
 def translate(error: Exception) -> BrokerError:
     """Say what a failed call means. What is no verdict of the broker on the call is a lost connection."""
     text = str(error.args[0]) if error.args else repr(error)
+    code = _CODES.get(type(error))
+    if code is not None:
+        return refusal(code, text)
     match error:
         case PublishError():
             return Unroutable(f"the broker returned the message, no queue takes it: {error}")
         case DeliveryError():
             return Retryable("the broker could not store the message (nack): publish it again later")
-        case ChannelNotFoundEntity():
-            return NotFound(text)
-        case ChannelAccessRefused():
-            return AccessRefused(text)
-        case ChannelLockedResource():
-            return TopologyConflict(text)
-        case ChannelPreconditionFailed():
-            return precondition_failed(text)
-        case ChannelClosed() if error.args[0] is not None:
-            return Fatal(f"the broker closed the channel: {error!r}")
+        case ChannelClosed(args=(int(other_code), *words)):
+            return refusal(other_code, " ".join(map(str, words)))
     return ConnectionLost(f"no connection to the broker: {text}")
 
 
@@ -69,17 +61,6 @@ def translate_connecting(error: Exception, address: Address) -> BrokerError:
             return AccessRefused(f"the broker refused {address.identity}: check that the vhost exists and is permitted")
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return Fatal(
-            f"the certificate of {address} is not trusted, name its authority with ?cafile=: {error.__cause__}"
+            f"{address} shows a certificate not trusted here, give its authority as ?cafile=: {error.__cause__}"
         )
     return Unreachable(f"no broker answers at {address}: {error}")
-
-
-def precondition_failed(text: str) -> BrokerError:
-    """AMQP has one code for several refusals; the broker's text tells them apart."""
-    if "message size" in text:
-        return TooLarge(text)
-    if "user_id" in text:
-        return AccessRefused(text)
-    if "delivery acknowledgement" in text:
-        return ConnectionLost(text)
-    return TopologyConflict(text)

@@ -86,7 +86,7 @@ async def bodies(subscription: Subscription, count: int) -> list[bytes]:
 async def until(question: Callable[[], Awaitable[bool]]) -> None:
     """Wait until the answer is yes; fails if it never is."""
     async with asyncio.timeout(PATIENCE_S):
-        while not await question():  # noqa: ASYNC110 - a broker sets no event of ours
+        while not await question():
             await asyncio.sleep(0.01)
 
 

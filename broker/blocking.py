@@ -1,0 +1,223 @@
+"""The small synchronous side: submit, inspect, probe, and use from a notebook."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import pika  # type: ignore[import-untyped] # it ships no types
+from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped] # likewise
+from pika.adapters.utils.connection_workflow import AMQPConnectorException  # type: ignore[import-untyped] # likewise
+from pika.exceptions import (  # type: ignore[import-untyped] # likewise
+    AMQPError,
+    ChannelClosedByBroker,
+    ConnectionClosedByBroker,
+    NackError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+    UnroutableError,
+)
+
+from broker.address import Address, parse_address
+from broker.amqp import FROM_FIRST, PERSISTENT, arguments, plain_headers
+from broker.base import Binding, Declarable, Exchange, Message, Queue, QueueCount, Stream
+from broker.errors import (
+    AccessRefused,
+    BrokerError,
+    ConnectionLost,
+    Fatal,
+    NotFound,
+    Retryable,
+    Unreachable,
+    Unroutable,
+)
+from broker.limits import check_message
+from broker.refusals import refusal
+
+MARKER: Final = "marker"
+"""The type of a message that marks how far a reader reads; it says nothing else."""
+
+HEARTBEAT_S: Final = 60
+"""Long, because nothing of ours runs between two calls; a call on a dead connection ends after about as long."""
+
+
+class BlockingBroker:
+    """One connection to RabbitMQ, for one thread. Raises the errors of `broker.errors`, and when lost is opened anew.
+
+    Raises `Unreachable` if nobody answers within `timeout_s`, `AccessRefused` for wrong credentials.
+    """
+
+    def __init__(self, url: str, timeout_s: float = 10.0) -> None:
+        if urlsplit(url).scheme == "memory":
+            raise Fatal("memory:// has no blocking side: use broker.connect.open_session in an event loop")
+        address = parse_address(url)
+        self.user: Final = address.user
+        """Who the broker authenticated."""
+        self._connection = _connect(address, timeout_s)
+        self._channel: BlockingChannel | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close; harmless when repeated or after a loss."""
+        if self._connection.is_open:
+            with suppress(ConnectionLost), _translated():
+                self._connection.close()
+
+    def declare(self, *items: Declarable) -> None:
+        """Make sure that these exist. Raises `TopologyConflict`, `AccessRefused`."""
+        with _translated():
+            for item in items:
+                _declare(self._open_channel(), item)
+
+    def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
+        """Publish, and return once the broker has it safe. Raises `Unroutable`, `TooLarge`, `AccessRefused`."""
+        check_message(message, routing_key)
+        with _translated():
+            self._open_channel().basic_publish(
+                exchange, routing_key, bytes(message.body), _properties(message), mandatory=True
+            )
+
+    def read(self, stream: str) -> Iterator[Message]:
+        """Read what the stream holds now, from its first record. Raises `NotFound`, also if it is deleted meanwhile.
+
+        This appends a marker of its own and reads up to it; markers are not among the messages.
+        """
+        self.count(stream)
+        marker = Message(b"", type=MARKER, message_id=secrets.token_hex(16))
+        self.publish(marker, routing_key=stream)
+        return self._read_up_to(marker.message_id, stream)
+
+    def count(self, name: str) -> QueueCount:
+        """Ready messages and consumers. Raises `NotFound`."""
+        with _translated():
+            counted = self._open_channel().queue_declare(name, passive=True).method
+        return QueueCount(messages=counted.message_count, consumers=counted.consumer_count)
+
+    def delete(self, name: str) -> None:
+        """Delete a queue or stream with all it holds; a name that does not exist is no error."""
+        with _translated():
+            self._open_channel().queue_delete(name)
+
+    def ping(self) -> None:
+        """Go to the broker and back. Raises `ConnectionLost` if it does not answer."""
+        with _translated():
+            self._connection.channel().close()
+
+    def _open_channel(self) -> BlockingChannel:
+        # The broker closes a channel on every refusal; the next call opens another.
+        if self._channel is None or self._channel.is_closed:
+            self._channel = self._connection.channel()
+            self._channel.confirm_delivery()
+        return self._channel
+
+    def _read_up_to(self, marker_id: str, stream: str) -> Iterator[Message]:
+        with _translated():
+            channel = self._connection.channel()
+        try:
+            yield from self._messages(channel, marker_id, stream)
+        finally:
+            if channel.is_open:
+                with _translated():
+                    channel.close()
+
+    def _messages(self, channel: BlockingChannel, marker_id: str, stream: str) -> Iterator[Message]:
+        with _translated():
+            # Asked to stop, the library gives back what it holds unseen, and for that RabbitMQ closes the connection:
+            # a stream takes nothing back. So it may hold one delivery only, the one that we have seen.
+            channel.basic_qos(prefetch_count=1)
+            deliveries = channel.consume(stream, arguments=FROM_FIRST)
+        while True:
+            with _translated():
+                delivered = next(deliveries, None)
+            if delivered is None:
+                raise NotFound(f"stream {stream!r} was deleted while it was read")
+            method, properties, body = delivered
+            if properties.message_id == marker_id:
+                return
+            if properties.type != MARKER:
+                yield _message(properties, body)
+            with _translated():
+                channel.basic_ack(method.delivery_tag)
+
+
+def _connect(address: Address, timeout_s: float) -> pika.BlockingConnection:
+    parameters = pika.ConnectionParameters(
+        host=address.host,
+        port=address.port,
+        virtual_host=address.vhost,
+        credentials=pika.PlainCredentials(address.user, address.password),
+        ssl_options=pika.SSLOptions(address.tls, address.host) if address.tls else None,
+        heartbeat=HEARTBEAT_S,
+        socket_timeout=timeout_s,
+        stack_timeout=timeout_s,
+        blocked_connection_timeout=HEARTBEAT_S,
+        client_properties={"connection_name": "fluffle"},
+    )
+    try:
+        return pika.BlockingConnection(parameters)
+    except (ProbableAuthenticationError, ProbableAccessDeniedError, ConnectionClosedByBroker) as error:
+        raise AccessRefused(f"the broker refused {address.identity}: check name, password and vhost") from error
+    except (AMQPError, AMQPConnectorException, OSError) as error:
+        raise Unreachable(f"no broker answers at {address} within {timeout_s:g} s: {error!r}") from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Let no exception of the library pass."""
+    try:
+        yield
+    except (AMQPError, OSError) as error:
+        raise _translate(error) from error
+
+
+def _translate(error: Exception) -> BrokerError:
+    match error:
+        case UnroutableError(messages=[returned, *_]):
+            return Unroutable(
+                f"no queue takes routing key {returned.method.routing_key!r}: {returned.method.reply_text}"
+            )
+        case NackError():
+            return Retryable("the broker could not store the message (nack): publish it again later")
+        case ChannelClosedByBroker(reply_code=code, reply_text=text):
+            return refusal(code, text)
+    return ConnectionLost(f"no connection to the broker: {error!r}")
+
+
+def _declare(channel: BlockingChannel, item: Declarable) -> None:
+    match item:
+        case Queue() | Stream():
+            channel.queue_declare(item.name, durable=True, arguments=arguments(item))
+        case Exchange():
+            channel.exchange_declare(item.name, exchange_type=item.kind, durable=True)
+        case Binding():
+            channel.queue_bind(item.queue, item.exchange, item.key)
+
+
+def _properties(message: Message) -> pika.BasicProperties:
+    return pika.BasicProperties(
+        content_type=message.content_type,
+        headers=dict(message.headers),
+        delivery_mode=PERSISTENT,
+        correlation_id=message.correlation_id or None,
+        message_id=message.message_id or secrets.token_hex(16),
+        type=message.type or None,
+        user_id=message.user_id,
+    )
+
+
+def _message(properties: pika.BasicProperties, body: bytes) -> Message:
+    return Message(
+        body=body,
+        type=properties.type or "",
+        message_id=properties.message_id or "",
+        correlation_id=properties.correlation_id or "",
+        user_id=properties.user_id,
+        content_type=properties.content_type or "",
+        headers=plain_headers(properties.headers),
+    )

@@ -1,0 +1,28 @@
+"""What a broker's refusal means: its reply code and text, in the words of `broker.errors`."""
+
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, Fatal, NotFound, TooLarge, TopologyConflict
+
+
+def refusal(code: int, text: str) -> BrokerError:
+    """The error for a channel that the broker closed with this code and text."""
+    match code:
+        case 403:
+            return AccessRefused(text)
+        case 404:
+            return NotFound(text)
+        case 405:
+            return TopologyConflict(text)
+        case 406:
+            return _precondition_failed(text)
+    return Fatal(f"the broker closed the channel: {code} {text}")
+
+
+def _precondition_failed(text: str) -> BrokerError:
+    """AMQP has one code for several refusals; the broker's text tells them apart."""
+    if "message size" in text:
+        return TooLarge(text)
+    if "user_id" in text:
+        return AccessRefused(text)
+    if "delivery acknowledgement" in text:
+        return ConnectionLost(text)
+    return TopologyConflict(text)
