@@ -1,0 +1,1 @@
+"""Small real examples that ship with the package."""

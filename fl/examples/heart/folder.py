@@ -1,0 +1,48 @@
+"""The example as files: what a researcher has, and what each hospital has."""
+
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from fl.examples.heart.hospitals import Hospital, Patients
+from fl.examples.heart.schema import FEATURES, TARGET
+
+CLIENT: Final = """\
+# The daemon of one hospital: `fluffle client client.toml`, with the broker's URL in FLUFFLE_BROKER.
+name = "{name}"
+state = "state"
+train = {{ path = "train.csv", target = "disease", expose_classes = true }}
+valid = {{ path = "valid.csv", target = "disease" }}
+"""
+
+
+def write_example(
+    hospitals: Iterable[Hospital], folder: Path, *, seed: int | None = None, rounds: int | None = None
+) -> Path:
+    """Write `run.toml` and a folder for each hospital, with its patients and its `client.toml`.
+
+    Returns the path of `run.toml`, in which `seed` and `rounds` are set where they are given.
+    """
+    for hospital in hospitals:
+        home = folder / hospital.name
+        home.mkdir(parents=True, exist_ok=True)
+        for name, patients in (("train", hospital.train), ("valid", hospital.valid), ("test", hospital.held_out)):
+            _write_patients(patients, home / f"{name}.csv")
+        (home / "client.toml").write_text(CLIENT.format(name=hospital.name), "utf-8")
+    text = (files("fl.examples.heart") / "run.toml").read_text("utf-8")
+    for key, value in (("seed", seed), ("rounds", rounds)):
+        if value is not None:
+            text = re.sub(rf"^{key} = \d+$", f"{key} = {value}", text, flags=re.MULTILINE)
+    run = folder / "run.toml"
+    run.write_text(text, "utf-8")
+    return run
+
+
+def _write_patients(patients: Patients, path: Path) -> None:
+    import pandas as pd  # noqa: PLC0415  # whoever has patients has it loaded
+
+    table = pd.DataFrame(patients.x, columns=list(FEATURES))
+    table[TARGET] = patients.y
+    table.to_csv(path, index=False, lineterminator="\n")
