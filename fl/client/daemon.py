@@ -5,7 +5,7 @@ from collections import deque
 
 from broker import topology
 from broker.base import Delivery, Session, Subscription
-from broker.errors import AccessRefused, NotFound, Unroutable
+from broker.errors import AccessRefused, NotFound, Retryable, Unroutable
 from fl import __version__
 from fl.client.part import Part
 from fl.client.site import Site
@@ -168,6 +168,11 @@ class Daemon:
         except BadMessage as error:
             await self._reject(delivery, str(error))
             return
+        except Retryable:
+            raise
+        except Exception as error:  # an error of ours must not end the daemon's other runs
+            self._log.exception("request_failed", run=run)
+            reply = Error(code=Error.Code.FAILED, text=f"{type(error).__name__}: {error}")
         if reply is not None and not await self._send(run, reply):
             part.over = True
         await delivery.ack()

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.base import Delivery, Session, Subscription
-from fl.errors import BadMessage
+from fl.errors import BadMessage, Fatal
 from fl.log import EventLog
 from fl.run.events import ClientsGone, TimeUp
+from fl.run.follow import fail
 from fl.run.state import RunState
 from fl.run.step import resume
 from fl.server.baton import BatonHolder
@@ -44,15 +45,17 @@ async def lead(seat: Seat, submitted: Submitted, deliveries: Subscription, first
     post.put(first)
     baton = BatonHolder(seat.session, submitted.run, sender=leader, clock=seat.clock)
     hands = Hands(seat.session, submitted.run, leader=leader, run_log=run_log, post=post, clock=seat.clock, log=log)
-    async with together() as group:
-        helpers = [group.create_task(job) for job in (post.collect(), post.look_out(), baton.keep_fresh())]
-        state = await hands.perform(state, resume(state))
-        while not hands.closed:
-            post.awaited = state.awaiting
-            state = await _handle(await post.next(), state, hands=hands, baton=baton)
-        for helper in helpers:
-            helper.cancel()
-    await run_log.close()
+    try:
+        async with together() as group:
+            helpers = [group.create_task(job) for job in (post.collect(), post.look_out(), baton.keep_fresh())]
+            state = await hands.perform(state, resume(state))
+            while not hands.closed:
+                post.awaited = state.awaiting
+                state = await _handle(await post.next(), state, hands=hands, baton=baton)
+            for helper in helpers:
+                helper.cancel()
+    finally:
+        await run_log.close()
 
 
 async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHolder) -> RunState:
@@ -68,4 +71,7 @@ async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHold
     except BadMessage as error:
         await hands.refuse(item, str(error))
         return state
-    return await hands.take(state, event, letter)
+    try:
+        return await hands.take(state, event, letter)
+    except Fatal as error:  # such as a plug-in that is not installed here: no other reply will mend that
+        return await hands.perform(state, (fail(state, str(error)),))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from broker import topology
 from broker.base import Message, Session
-from broker.errors import NotFound
+from broker.errors import NotFound, Retryable
 from fl.errors import BadMessage
 from fl.log import EventLog
 from fl.server.leader import Seat, lead
@@ -51,6 +51,10 @@ async def attend(seat: Seat, submitted: Submitted) -> None:
                 seat.log.warning("run_left_to_others", run=submitted.run, reason=error)
             except (QueueGone, RunOver):
                 seat.log.info("run_over", run=submitted.run)
+            except Retryable:
+                raise
+            except Exception:  # an error of ours must not end the other runs of this worker
+                seat.log.exception("run_left_to_others", run=submitted.run)
             return
 
 
