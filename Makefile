@@ -22,7 +22,7 @@ environment = python=$$(.ci/find-python $(PYTHON)) && \
 	{ $(1)/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear $(1); }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint proto check-proto clean rabbitmq
+.PHONY: help demo test lint proto check-proto bench clean rabbitmq
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ proto: $(PROTO_READY) ## generate fl/wire/*_pb2.py and .pyi from proto/
 
 check-proto: $(PROTO_READY) ## fail if generating again would change fl/wire
 	@echo "check-proto" && .ci/check-proto $(PROTOC) $(PROTOS)
+
+bench: $(READY) rabbitmq ## measure rounds against the bare broker; ARGS='--most-mb 100' for larger weights
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## remove environments, caches and build products
 	rm -rf $(VENV) $(PROTO_VENV) build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -5,6 +5,7 @@ newer `LeaderStarted` before its own record, and resigns.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Self
 
@@ -15,7 +16,7 @@ from fl.run.events import LeaderStarted, Record
 from fl.run.replay import replay
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION
-from fl.wire.records import read_record, write_record
+from fl.wire.records import Repeats, read_record, write_record
 from fl.wire.runs import MARKER
 
 
@@ -36,6 +37,8 @@ class RunLog:
         self._stream = stream
         self._leader = leader
         self._clock = clock
+        self._written = itertools.count()
+        self._repeats = Repeats()
 
     @classmethod
     async def take_over(
@@ -70,7 +73,7 @@ class RunLog:
         await self._entries.close()
 
     async def _publish(self, record: Record) -> None:
-        message = write_record(self._leader, record, now=self._clock())
+        message = write_record(self._leader, record, number=next(self._written), now=self._clock())
         await self._session.publish(message, routing_key=self._stream)
 
     async def _next(self) -> tuple[str, Record]:
@@ -79,6 +82,8 @@ class RunLog:
             if delivery is None:
                 raise RunOver
             await delivery.ack()
-            if delivery.message.type != MARKER:
-                entry, record = read_record(delivery.message)
+            if delivery.message.type == MARKER:
+                continue
+            entry, record = read_record(delivery.message)
+            if not self._repeats.has(entry):
                 return entry.leader, record

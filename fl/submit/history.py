@@ -13,7 +13,7 @@ from fl.run.replay import counts
 from fl.run.spec import RunSpec
 from fl.run.state import RunState, apply
 from fl.wire.bulk import fetch
-from fl.wire.records import read_record
+from fl.wire.records import Repeats, read_record
 from fl.wire.runs import MARKER
 from fl.wire.tensors import open_parcel
 
@@ -32,13 +32,14 @@ class Reader:
 
     def __init__(self, run: str, spec: RunSpec) -> None:
         self._state = RunState(run, spec)
+        self._repeats = Repeats()
 
     def read(self, message: Message) -> Happened | None:
         """Raises `BadMessage`."""
         if message.type == MARKER:
             return None
         entry, record = read_record(message)
-        if not counts(self._state, entry.leader, record):
+        if self._repeats.has(entry) or not counts(self._state, entry.leader, record):
             return None
         self._state = apply(self._state, record)
         return Happened(entry.at, record, self._state)

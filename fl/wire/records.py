@@ -31,9 +31,9 @@ _KINDS = {Kind.TRAIN: pb.RoundKind.TRAIN, Kind.EVALUATE: pb.RoundKind.EVALUATE}
 _KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
 
 
-def write_record(leader: str, record: Record, *, now: float) -> Message:
-    """A message for the run's log."""
-    entry = pb.LogRecord(protocol=PROTOCOL, leader=leader, at=now)
+def write_record(leader: str, record: Record, *, number: int, now: float) -> Message:
+    """A message for the run's log. `number` goes up by one from each of this leader's records to the next."""
+    entry = pb.LogRecord(protocol=PROTOCOL, leader=leader, at=now, number=number)
     match record:
         case LeaderStarted():
             entry.leader_started.worker = record.worker
@@ -70,6 +70,20 @@ def read_record(message: Message) -> tuple[pb.LogRecord, Record]:
         return entry, _read(entry)
     except (DecodeError, KeyError, ValueError) as error:
         raise BadMessage(f"a record of type {message.type!r} in the run's log cannot be read: {error}") from None
+
+
+class Repeats:
+    """Knows a record that comes again: a message may be stored twice when its channel was closed on its way."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def has(self, entry: pb.LogRecord) -> bool:
+        """Whether this entry was here before; asked once for each."""
+        if entry.number <= self._last.get(entry.leader, -1):
+            return True
+        self._last[entry.leader] = entry.number
+        return False
 
 
 def _read(entry: pb.LogRecord) -> Record:

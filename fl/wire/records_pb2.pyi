@@ -19,10 +19,11 @@ TRAIN: RoundKind
 EVALUATE: RoundKind
 
 class LogRecord(_message.Message):
-    __slots__ = ("protocol", "leader", "at", "leader_started", "clients_admitted", "run_initialised", "clients_ready", "round_opened", "round_committed", "run_ended")
+    __slots__ = ("protocol", "leader", "at", "number", "leader_started", "clients_admitted", "run_initialised", "clients_ready", "round_opened", "round_committed", "run_ended")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     LEADER_STARTED_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_ADMITTED_FIELD_NUMBER: _ClassVar[int]
     RUN_INITIALISED_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +34,7 @@ class LogRecord(_message.Message):
     protocol: int
     leader: str
     at: float
+    number: int
     leader_started: LeaderStarted
     clients_admitted: ClientsAdmitted
     run_initialised: RunInitialised
@@ -40,7 +42,7 @@ class LogRecord(_message.Message):
     round_opened: RoundOpened
     round_committed: RoundCommitted
     run_ended: RunEnded
-    def __init__(self, protocol: _Optional[int] = ..., leader: _Optional[str] = ..., at: _Optional[float] = ..., leader_started: _Optional[_Union[LeaderStarted, _Mapping]] = ..., clients_admitted: _Optional[_Union[ClientsAdmitted, _Mapping]] = ..., run_initialised: _Optional[_Union[RunInitialised, _Mapping]] = ..., clients_ready: _Optional[_Union[ClientsReady, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., round_committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., leader: _Optional[str] = ..., at: _Optional[float] = ..., number: _Optional[int] = ..., leader_started: _Optional[_Union[LeaderStarted, _Mapping]] = ..., clients_admitted: _Optional[_Union[ClientsAdmitted, _Mapping]] = ..., run_initialised: _Optional[_Union[RunInitialised, _Mapping]] = ..., clients_ready: _Optional[_Union[ClientsReady, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., round_committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ...) -> None: ...
 
 class LeaderStarted(_message.Message):
     __slots__ = ("worker", "logic_version")
