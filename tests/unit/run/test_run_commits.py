@@ -14,6 +14,7 @@ from fl.run.events import (
     Kind,
     Note,
     Parcel,
+    Replied,
     RoundCommitted,
     RoundOpened,
     RunEnded,
@@ -235,6 +236,19 @@ def test_a_commit_names_whom_it_does_without(row: Row) -> None:
         ),
         Folded(results("a", "b"), W[2], STATE[2]),
         goes_on(trained(2, "a", "b", server_state=STATE[2]), evaluation(2), sweep=(W[1], STATE[1])),
+    ),
+    Row(
+        "not the best weights when they are evaluated once more",
+        ROUNDS,
+        (
+            *judged_as(0.5),
+            opened(2, "a", "b"),
+            RoundCommitted(2, Kind.TRAIN, results("a", "b"), weights=W[1]),
+            opened(2, "a", "b", kind=Kind.EVALUATE),
+            *(Replied(name, Kind.EVALUATE, 2, W[1].digest) for name in ("a", "b")),
+        ),
+        scores("a", "b", loss=0.5),
+        goes_on(evaluated(2, "a", "b", loss=0.5), opened(3, "a", "b")),
     ),
     Row(
         "nothing by a round that changed nothing",

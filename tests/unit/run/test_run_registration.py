@@ -46,6 +46,13 @@ CLASH = "clients disagree on n_features: a has 3, b has 2"
         TimeUp(Timer.REGISTRATION),
         BOTH_ARE_IN,
     ),
+    Row(
+        "exactly the minimum is enough for that",
+        TIMED,
+        (LEADS, join("a"), join("b")),
+        TimeUp(Timer.REGISTRATION),
+        BOTH_ARE_IN,
+    ),
     Row("the timer of another phase does nothing", TIMED, (LEADS, join("a"), join("b")), TimeUp(Timer.ROUND), ()),
     Row("a timer that was never set does nothing", EXACTLY_TWO, (LEADS, join("a")), TimeUp(Timer.REGISTRATION), ()),
     Row(

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from fl.run.events import CancelAsked, JoinAsked, LeaderStarted, Record, RunEnded, Status
 from fl.run.replay import counts, replay
 from fl.run.state import RunState, apply
-from fl.run.step import resume, step
+from fl.run.step import step
 from tests.unit.run.audit import check_state, durable
 from tests.unit.run.driver import Leader, Log
-from tests.unit.run.histories import DATA, LEADS, a_run, a_spec, admitted, initialised, judged_as
+from tests.unit.run.histories import DATA, LEADS, a_run, a_spec, admitted, judged_as
 from tests.unit.run.simulation import Script, Simulation
 from tests.unit.run.strategies import decisions
 
@@ -126,17 +126,6 @@ def test_what_a_leader_has_seen_does_not_outlive_it() -> None:
     taken_over = apply(asked, SECOND)
     # Then
     assert taken_over == replay(empty(), [("leader-1", LEADS), ("leader-2", SECOND)])
-
-
-def test_resuming_does_not_change_what_it_resumes() -> None:
-    # Given
-    state = empty()
-    for record in (LEADS, admitted("a", "b"), initialised()):
-        state = apply(state, record)
-    # When
-    twice = resume(state), resume(state)
-    # Then
-    assert twice[0] == twice[1]
 
 
 def test_a_record_that_is_none_is_refused() -> None:

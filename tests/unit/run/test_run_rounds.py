@@ -87,6 +87,7 @@ def failure(client: str, *, round_: int = 1, base: bytes = W[0].digest) -> Clien
         ),
     ),
     Row("once it is being folded its timer is over", ANY, FOLDING, TimeUp(Timer.ROUND), ()),
+    Row("once it is being folded anybody may go", ANY, FOLDING, ClientsGone(("c",)), ()),
     Row("the timer of initialisation is over", ANY, (*OPEN, reply("a")), TimeUp(Timer.INITIALISATION), ()),
 )
 def test_a_round_closes_once_nobody_is_left_to_wait_for(row: Row) -> None:

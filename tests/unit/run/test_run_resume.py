@@ -1,0 +1,125 @@
+"""Resuming: what a new leader does once it has replayed the log, wherever the run stands."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from fl.run.commands import Append, Command, CompleteWeights, SendInit, SendJoinReply, SendRound, SetTimer, Sweep
+from fl.run.events import ClientsAdmitted, Event, LeaderStarted, Note, RunEnded, Status, Timer
+from fl.run.spec import RunSpec
+from fl.run.step import resume
+from tests.unit.run.histories import (
+    AGREED,
+    LEADS,
+    W,
+    a_spec,
+    a_state,
+    admitted,
+    evaluating,
+    initialised,
+    judged_as,
+    opened,
+    running,
+    training,
+)
+from tests.unit.run.tables import farewell
+
+TWO = a_spec(rounds=3, register=2)
+TIMED = a_spec(register={"min_clients": 2, "timeout": 60}, deadline=30)
+SECOND = LeaderStarted("leader-2", "worker-2", 1)
+THIRD = LeaderStarted("leader-3", "worker-3", 1)
+A_AND_B_TAKE_PART = (SendJoinReply("a", accepted=True), SendJoinReply("b", accepted=True))
+ASK_A_AND_B = (SendRound("a"), SendRound("b"))
+WELCOME_A_AND_B = (
+    SendJoinReply("a", accepted=True),
+    SendInit("a"),
+    SendJoinReply("b", accepted=True),
+    SendInit("b"),
+)
+WELCOME_C = (SendJoinReply("c", accepted=True), SendInit("c"))
+NO_ROUND_TIMER = SetTimer(Timer.ROUND, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    fact: str
+    spec: RunSpec
+    given: tuple[Event, ...]
+    then: tuple[Command, ...]
+
+
+ROWS = (
+    Row("registration goes on, with all its time", TIMED, (LEADS, SECOND), (SetTimer(Timer.REGISTRATION, 60),)),
+    Row(
+        "everybody is answered again, and the first weights are made again",
+        TWO,
+        (LEADS, ClientsAdmitted(admitted("a", "b").clients, (Note("x", "not allowed"),)), SECOND),
+        (
+            SendJoinReply("x", accepted=False, reason="not allowed"),
+            *A_AND_B_TAKE_PART,
+            SetTimer(Timer.REGISTRATION, None),
+            CompleteWeights(AGREED),
+        ),
+    ),
+    Row(
+        "the model is sent again",
+        TIMED,
+        (LEADS, admitted("a", "b"), initialised(), SECOND),
+        (*WELCOME_A_AND_B, SetTimer(Timer.INITIALISATION, 30)),
+    ),
+    Row(
+        "the round that was to follow is opened, and who is not ready is asked again",
+        a_spec(register={"min_clients": 2}),
+        (*running("a", "b", "c", ready=("a", "b")), SECOND),
+        (*WELCOME_C, Append((opened(1, "a", "b"),))),
+    ),
+    Row(
+        "what was to follow an evaluation is decided as it would have been",
+        TWO,
+        (*judged_as(0.5), SECOND),
+        (Append((opened(2, "a", "b"),)),),
+    ),
+    Row(
+        "an open training is asked for again, and what dead leaders wrote of it is swept",
+        TWO,
+        (*training("a", "b", round_=2, deadline_s=30), SECOND, THIRD),
+        (*ASK_A_AND_B, SetTimer(Timer.ROUND, 30), Sweep((W[0],), 2, ("leader-1", "leader-2"))),
+    ),
+    Row(
+        "an open evaluation is asked for again, and the weights that a dead leader committed stay",
+        TWO,
+        (*evaluating("a", "b"), SECOND),
+        (*ASK_A_AND_B, NO_ROUND_TIMER, Sweep((W[0],))),
+    ),
+    Row(
+        "a late joiner is welcomed again in an open round",
+        a_spec(register={"min_clients": 2}),
+        (*training("a", "b"), admitted("c"), SECOND),
+        (*WELCOME_C, *ASK_A_AND_B, NO_ROUND_TIMER, Sweep((), 1, ("leader-1",))),
+    ),
+    Row(
+        "the farewell is said again",
+        TWO,
+        (*judged_as(0.5), opened(2, "a", "b"), RunEnded(Status.CANCELLED, "enough", 1, W[1]), SECOND),
+        farewell("a", "b")[1:],
+    ),
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.fact for row in ROWS])
+def test_a_new_leader_goes_on_where_the_run_stands(row: Row) -> None:
+    # Given
+    state = a_state(row.spec, *row.given)
+    # When
+    commands = resume(state)
+    # Then
+    assert commands == row.then
+
+
+def test_what_was_written_of_a_round_is_swept_after_those_who_led_while_it_was_open() -> None:
+    # Given
+    state = a_state(TWO, *training("a", "b")[:-1], SECOND, opened(1, "a", "b"), THIRD)
+    # When
+    (sweep,) = (command for command in resume(state) if isinstance(command, Sweep))
+    # Then
+    assert sweep == Sweep((), 1, ("leader-2",))
