@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from fl.errors import ConfigError
 from fl.run.config import Config
 
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
@@ -158,9 +159,22 @@ class RunSpec(Config):
     metrics: list[Annotated[Plugin, BeforeValidator(_as_plugin)]] = Field(default_factory=list)
 
     def to_json(self) -> str:
-        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
+        """Raises `ConfigError` for options that JSON cannot carry."""
+        try:
+            tables = self.model_dump(mode="json", by_alias=True)
+        except ValueError as error:
+            raise ConfigError(
+                f"the run spec cannot travel as JSON: {error}: use numbers, text, lists and tables"
+            ) from None
+        return json.dumps(tables, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Raises `ConfigError`."""
-        return cls.parse(json.loads(text), "run spec")
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"run spec: not valid JSON: {error}") from None
+        except RecursionError:
+            raise ConfigError("run spec: not valid JSON: nested too deeply") from None
+        return cls.parse(data, "run spec")
