@@ -13,7 +13,7 @@ from fl.errors import ConfigError
 class Config(BaseModel):
     """Base of everything read from TOML, JSON or keyword arguments."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
