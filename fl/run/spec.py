@@ -148,6 +148,13 @@ class RunConfig(Config):
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
     """Makes batches the same in every run of this spec; without it each site draws from its own secret seed."""
 
+    @model_validator(mode="after")
+    def _check_replies(self) -> Self:
+        most = self.registration.max_clients
+        if most is not None and self.min_replies > most:
+            raise ValueError(f"min_replies = {self.min_replies} can never come from max_clients = {most}")
+        return self
+
 
 class RunSpec(Config):
     """All of a run but its data."""
