@@ -2,8 +2,7 @@
 
     FluffleError
     ├── Rejected         this input is wrong, the next may be fine; the process lives
-    │   ├── BadMessage   a message that cannot be decoded, or that lies
-    │   └── BadReply     a client's reply that must not enter the sum
+    │   └── BadMessage   a message that cannot be decoded, or that lies
     └── Fatal            repeating changes nothing until a person acts; the text says what to do
         ├── ConfigError  an option is unknown, missing or of the wrong type
         ├── DataError    a dataset cannot be read, or does not fit
@@ -24,10 +23,6 @@ class Rejected(FluffleError):
 
 class BadMessage(Rejected):
     """A message cannot be decoded, or speaks another protocol version."""
-
-
-class BadReply(Rejected):
-    """A reply must not enter the sum: wrong shapes, or values that are not finite."""
 
 
 class Fatal(FluffleError):

@@ -1,4 +1,4 @@
-"""Early stopping and best rounds, value by value."""
+"""Early stopping, value by value."""
 
 import math
 
@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl.core.best import best_round
 from fl.core.early_stopping import EarlyStopping
 from fl.errors import ConfigError
 
@@ -51,19 +50,3 @@ def test_asking_of_a_history_is_asking_after_each_value(losses: list[float], pat
 def test_what_could_never_work_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="early stopping"):
         EarlyStopping(**options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("losses", "best"),
-    [
-        ([(1, 3.0), (2, 1.0), (3, 2.0)], 2),
-        ([(1, 1.0), (2, 1.0)], 2),
-        ([(1, NAN), (2, INF)], 2),
-        ([(1, NAN)], None),
-        ([], None),
-    ],
-)
-def test_the_best_round_has_the_lowest_loss_and_is_the_latest_of_several(
-    losses: list[tuple[int, float]], best: int | None
-) -> None:
-    assert best_round(losses) == best

@@ -1,0 +1,57 @@
+"""The names that people write: frozen, so that a change of them is a decision."""
+
+import subprocess
+import sys
+
+import pytest
+
+import fl
+
+
+def names_of(module: object) -> list[str]:
+    return sorted(getattr(module, "__all__", []))
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("aggregator", ["Aggregator", "Averaging"]),
+        ("dataset", ["Batch", "Dataset", "InMemoryDataset"]),
+        ("main", ["FederatedClient", "FederatedServer", "Outcome", "config"]),
+        ("metrics", ["Metric", "MetricSet"]),
+        ("model", ["Model"]),
+        ("optimizer", ["OptiModule", "Optimizer", "Regularizer"]),
+        ("utils", ["DevicePolicy", "get_device_policy", "set_device_policy"]),
+    ],
+)
+def test_a_public_module_has_these_names_and_no_others(module: str, names: list[str]) -> None:
+    assert names_of(getattr(fl, module)) == names
+
+
+def test_the_public_modules_are_these() -> None:
+    modules = ["aggregator", "communication", "dataset", "main", "metrics", "model", "optimizer", "utils"]
+
+    assert dir(fl) == ["__version__", *modules]
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'modell'"):
+        fl.modell  # noqa: B018  # the access is the test
+
+
+def test_what_is_registered_has_the_names_that_users_of_the_field_know() -> None:
+    assert fl.model.Model.registry.names() == ["sklearn-sgd"]
+    assert fl.aggregator.Aggregator.registry.names() == ["averaging"]
+    assert fl.metrics.Metric.registry.names() == ["binary-classif", "loss", "mae", "mse", "multi-classif"]
+    assert fl.optimizer.OptiModule.registry.names() == ["momentum"]
+    assert fl.optimizer.Regularizer.registry.names() == ["fedprox", "lasso", "ridge"]
+
+
+def test_importing_fl_imports_nothing_heavy() -> None:
+    script = (
+        "import fl, sys; print({'numpy', 'pydantic', 'aio_pika', 'pandas', 'sklearn'} & set(sys.modules) or 'light')"
+    )
+
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert printed.strip() == "light"
