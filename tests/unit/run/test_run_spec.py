@@ -1,0 +1,356 @@
+"""What a researcher may write, in all its shapes, and that it travels as JSON."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fl.core.aggregator import Averaging
+from fl.core.optimizer import Optimizer
+from fl.errors import ConfigError
+from fl.run.spec import EarlyStopConfig, OptimConfig, Plugin, RegisterConfig, RunConfig, RunSpec, TrainingConfig
+from tests.unit.run.histories import a_spec
+
+TRAINING = {"batch_size": 8}
+
+
+# ---- shapes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "plugin"),
+    [
+        pytest.param("averaging", Plugin(name="averaging"), id="a name"),
+        pytest.param(["averaging", {"a": 1}], Plugin(name="averaging", config={"a": 1}), id="a name and options"),
+        pytest.param(("averaging", {"a": 1}), Plugin(name="averaging", config={"a": 1}), id="the same as a tuple"),
+        pytest.param({"name": "averaging"}, Plugin(name="averaging"), id="a table with the name"),
+        pytest.param(
+            {"name": "averaging", "a": 1}, Plugin(name="averaging", config={"a": 1}), id="a table with name and options"
+        ),
+        pytest.param(
+            {"name": "averaging", "config": {"a": 1}},
+            Plugin(name="averaging", config={"a": 1}),
+            id="a table with name and a table of options",
+        ),
+        pytest.param(
+            Averaging(steps_weighted=False),
+            Plugin(name="averaging", config=Averaging(steps_weighted=False).get_config()),
+            id="an object",
+        ),
+        pytest.param(Plugin(name="averaging"), Plugin(name="averaging"), id="what it becomes"),
+    ],
+)
+def test_a_part_may_be_written_as(written: Any, plugin: Plugin) -> None:
+    # When
+    config = OptimConfig.from_params(client_opt=0.1, aggregator=written)
+    # Then
+    assert config.aggregator == plugin
+
+
+@pytest.mark.parametrize(
+    ("written", "options"),
+    [
+        pytest.param(0.1, {"lrate": 0.1}, id="a learning rate"),
+        pytest.param(1, {"lrate": 1.0}, id="a learning rate without a point"),
+        pytest.param({"lrate": 0.1, "modules": ["adam"]}, {"lrate": 0.1, "modules": ["adam"]}, id="a table"),
+        pytest.param(Optimizer(lrate=0.1), Optimizer(lrate=0.1).get_config(), id="an optimizer"),
+    ],
+)
+def test_an_optimizer_may_be_written_as(written: Any, options: dict[str, Any]) -> None:
+    # When
+    config = OptimConfig.from_params(client_opt=written, server_opt=written)
+    # Then
+    assert (config.client_opt, config.server_opt) == (options, options)
+
+
+@pytest.mark.parametrize(
+    ("written", "registration"),
+    [
+        pytest.param(3, RegisterConfig(min_clients=3, max_clients=3), id="a number: exactly so many"),
+        pytest.param({"min_clients": 3}, RegisterConfig(min_clients=3), id="a table"),
+        pytest.param(RegisterConfig(timeout=60), RegisterConfig(timeout=60), id="what it becomes"),
+    ],
+)
+def test_registration_may_be_written_as(written: Any, registration: RegisterConfig) -> None:
+    # When
+    config = RunConfig.from_params(rounds=1, register=written, training=TRAINING)
+    # Then
+    assert config.registration == registration
+
+
+def test_metrics_may_each_be_written_differently() -> None:
+    # When
+    spec = RunSpec.parse({**TABLES, "metrics": ["mae", ["r2", {}], {"name": "binary-roc", "scale": 0.1}]}, "run.toml")
+    # Then
+    assert spec.metrics == [Plugin(name="mae"), Plugin(name="r2"), Plugin(name="binary-roc", config={"scale": 0.1})]
+
+
+def test_what_is_not_written_has_the_documented_defaults() -> None:
+    # When
+    spec = RunSpec.parse(TABLES, "run.toml")
+    # Then
+    assert (spec.name, spec.metrics) == ("run", [])
+    assert (spec.optim.server_opt, spec.optim.aggregator) == ({"lrate": 1.0}, Plugin(name="averaging"))
+    assert spec.run.registration == RegisterConfig(min_clients=1, max_clients=None, timeout=None)
+    assert (spec.run.min_replies, spec.run.late_join, spec.run.deadline) == (1, True, None)
+    assert (spec.run.evaluate.frequency, spec.run.early_stop) == (1, None)
+    assert spec.run.training == TrainingConfig(batch_size=8, n_epoch=1, drop_remainder=True, shuffle=False)
+
+
+# ---- refusals -------------------------------------------------------------------------------------------------------
+
+TABLES: dict[str, Any] = {
+    "model": {"kind": "none"},
+    "optim": {"client_opt": 0.1},
+    "run": {"rounds": 1, "training": {"batch_size": 8}},
+}
+
+
+def written(place: str, value: Any) -> dict[str, Any]:
+    """The tables with `value` at a dotted place."""
+    head, _, rest = place.partition(".")
+
+    def put(table: Any, head: str, rest: str) -> dict[str, Any]:
+        head_of_rest, _, tail = rest.partition(".")
+        inner = put(table.get(head, {}), head_of_rest, tail) if rest else value
+        return {**table, head: inner}
+
+    return put(TABLES, head, rest)
+
+
+def refusal(tables: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        RunSpec.parse(tables, "run.toml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "nearest"),
+    [
+        ("modle", "model"),
+        ("model.knd", "kind"),
+        ("optim.cleint_opt", "client_opt"),
+        ("optim.aggregator.nam", "name"),
+        ("run.round", "rounds"),
+        ("run.registr", "register"),
+        ("run.register.min_client", "min_clients"),
+        ("run.training.batchsize", "batch_size"),
+        ("run.evaluate.freqency", "frequency"),
+        ("run.early_stop.patient", "patience"),
+    ],
+)
+def test_an_unknown_key_is_refused_and_the_nearest_is_named(place: str, nearest: str) -> None:
+    # Given
+    table, _, key = place.rpartition(".")
+    # When
+    text = refusal(written(place, 1))
+    # Then
+    assert f"run.toml: {table or 'top level'}: unknown key {key!r}; did you mean {nearest!r}" in text
+
+
+def test_an_unknown_key_with_nothing_near_lists_what_is_known() -> None:
+    # When
+    text = refusal(written("model.xyzzy", 1))
+    # Then
+    assert text == "run.toml: model: unknown key 'xyzzy'; known here: config, kind"
+
+
+TABLE_WANTED = "Input should be a valid dictionary"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "problem"),
+    [
+        ("run.rounds", "10", "Input should be a valid integer"),
+        ("run.rounds", 1.5, "Input should be a valid integer"),
+        ("run.rounds", True, "Input should be a valid integer"),
+        ("run.rounds", 0, "Input should be greater than or equal to 1"),
+        ("run.register", "two", f"{TABLE_WANTED} or instance of RegisterConfig"),
+        ("run.register", True, f"{TABLE_WANTED} or instance of RegisterConfig"),
+        ("run.register.timeout", 0, "Input should be greater than 0"),
+        ("run.deadline", 0, "Input should be greater than 0"),
+        ("run.deadline", math.inf, "Input should be a finite number"),
+        ("run.seed", -1, "Input should be greater than or equal to 0"),
+        ("run.training.batch_size", 0, "Input should be greater than or equal to 1"),
+        ("run.early_stop", 3, f"{TABLE_WANTED} or instance of EarlyStopConfig"),
+        ("run.early_stop.patience", 0, "Input should be greater than or equal to 1"),
+        ("run.early_stop.tolerance", math.nan, "Input should be a finite number"),
+        ("optim.client_opt", "fast", TABLE_WANTED),
+        ("optim.client_opt", True, TABLE_WANTED),
+        ("optim.aggregator", 3, f"{TABLE_WANTED} or instance of Plugin"),
+        ("metrics", "mae", "Input should be a valid list"),
+        ("model", None, f"{TABLE_WANTED} or instance of ModelConfig"),
+        ("name", "no spaces", "String should match pattern '^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_place_and_itself(place: str, value: Any, problem: str) -> None:
+    # When
+    text = refusal(written(place, value))
+    # Then
+    assert text == f"run.toml: {place}: {problem} (got {value!r})"
+
+
+def test_a_wrong_value_in_a_list_is_refused_with_its_number() -> None:
+    # When
+    text = refusal(written("metrics", ["mae", ["r2", 3]]))
+    # Then
+    assert text == "run.toml: metrics.1.config: Input should be a valid dictionary (got 3)"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "line"),
+    [
+        (
+            "run.register",
+            {"min_clients": 3, "max_clients": 2},
+            "run.register: max_clients = 2 is less than min_clients = 3",
+        ),
+        (
+            "run.training",
+            {"batch_size": 8, "n_epoch": 0, "n_steps": 0},
+            "run.training: a round would never end: set one of n_epoch, n_steps or timeout",
+        ),
+        (
+            "run.training",
+            {"batch_size": 8, "poisson": True, "replacement": True},
+            "run.training: poisson and replacement exclude each other",
+        ),
+        (
+            "run",
+            {"rounds": 1, "training": TRAINING, "register": 2, "min_replies": 3},
+            "run: min_replies = 3 can never come from max_clients = 2",
+        ),
+    ],
+)
+def test_what_cannot_go_together_is_refused(place: str, value: Any, line: str) -> None:
+    # When
+    text = refusal(written(place, value))
+    # Then
+    assert text == f"run.toml: {line}"
+
+
+def test_what_is_missing_is_named() -> None:
+    # When
+    text = refusal({"model": {}, "optim": {"client_opt": 0.1}})
+    # Then
+    assert text.splitlines() == ["run.toml: model.kind: Field required", "run.toml: run: Field required"]
+
+
+def test_every_problem_is_named_at_once() -> None:
+    # When
+    text = refusal({**written("run.rounds", 0), "model": {"kind": 3}})
+    # Then
+    assert text.splitlines() == [
+        "run.toml: model.kind: Input should be a valid string (got 3)",
+        "run.toml: run.rounds: Input should be greater than or equal to 1 (got 0)",
+    ]
+
+
+@pytest.mark.parametrize("limits", [{"n_epoch": None, "n_steps": 5}, {"n_epoch": 0, "timeout": 1.5}, {"n_epoch": 2}])
+def test_one_limit_of_a_round_is_enough(limits: dict[str, Any]) -> None:
+    # When
+    config = TrainingConfig.from_params(batch_size=8, **limits)
+    # Then
+    assert limits.items() <= config.model_dump().items()
+
+
+def test_a_spec_cannot_be_changed() -> None:
+    # Given
+    spec = a_spec()
+    # Then
+    with pytest.raises(ValueError, match="frozen"):
+        # When
+        spec.run.rounds = 3  # type: ignore[misc]  # that is what is refused
+
+
+# ---- JSON -----------------------------------------------------------------------------------------------------------
+
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+options = st.dictionaries(
+    names,
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | finite | names,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+        max_leaves=5,
+    ),
+    max_size=3,
+)
+plugins = st.builds(Plugin, name=names, config=options)
+seconds = st.none() | st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+counts = st.integers(1, 1000)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> RunSpec:
+    """Any valid spec."""
+    low = draw(counts)
+    high = draw(st.none() | st.integers(low, 2000))
+    early_stops = st.builds(EarlyStopConfig, tolerance=st.floats(0, 10), patience=counts, decrease=st.booleans())
+    training = {
+        "n_epoch": counts,
+        "n_steps": st.none() | st.integers(0, 10),
+        "timeout": seconds,
+        "shuffle": st.booleans(),
+        "drop_remainder": st.booleans(),
+        "poisson": st.booleans(),
+    }
+    evaluate = {"batch_size": counts, "n_steps": st.none() | counts, "timeout": seconds, "frequency": counts}
+    run = {
+        "register": st.just({"min_clients": low, "max_clients": high, "timeout": draw(seconds)}),
+        "evaluate": st.fixed_dictionaries({}, optional=evaluate),
+        "early_stop": st.none() | early_stops,
+        "deadline": seconds,
+        "min_replies": st.integers(1, low),
+        "late_join": st.booleans(),
+        "seed": st.none() | st.integers(0, 2**64),
+    }
+    tables = {
+        "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", fullmatch=True)),
+        "model": {"kind": draw(names), "config": draw(options)},
+        "optim": {"client_opt": draw(options), "server_opt": draw(options), "aggregator": draw(plugins)},
+        "metrics": draw(st.lists(plugins, max_size=3)),
+        "run": {
+            "rounds": draw(counts),
+            "training": {"batch_size": draw(counts), **draw(st.fixed_dictionaries({}, optional=training))},
+            **draw(st.fixed_dictionaries({"register": run.pop("register")}, optional=run)),
+        },
+    }
+    return RunSpec.parse(tables, "spec")
+
+
+@given(specs())
+def test_a_spec_comes_back_from_json_as_it_was(spec: RunSpec) -> None:
+    # When
+    text = spec.to_json()
+    # Then
+    assert RunSpec.from_json(text) == spec
+    assert RunSpec.from_json(text).to_json() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("{", "run spec: not valid JSON: Expecting property name", id="cut off"),
+        pytest.param("[" * 100_000, "run spec: not valid JSON: nested too deeply", id="endless"),
+        pytest.param("3", "run spec: top level: Input should be a valid dictionary", id="a number"),
+        pytest.param('{"modle": {}}', "run spec: top level: unknown key 'modle'; did you mean 'model'?", id="a typo"),
+    ],
+)
+def test_json_that_is_no_spec_is_refused(text: str, reason: str) -> None:
+    # Then
+    with pytest.raises(ConfigError) as caught:
+        # When
+        RunSpec.from_json(text)
+    assert str(caught.value).startswith(reason)
+
+
+def test_options_that_json_cannot_carry_are_refused() -> None:
+    # Given
+    spec = RunSpec.parse(written("optim.client_opt", {"lrate": object()}), "run.toml")
+    # Then
+    with pytest.raises(ConfigError, match=r"cannot travel as JSON: .*object.*: use numbers, text, lists and tables"):
+        # When
+        spec.to_json()
