@@ -20,6 +20,8 @@ _NODE: Final = "fluffle@localhost"
 _LOOPBACK_ONLY: Final = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 _AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 _POLL_S: Final = 0.05
+_TAIL_LINES: Final = 60
+"""A failed start gives its reason about 50 lines before the end of its log."""
 
 
 class LocalRabbit:
@@ -85,7 +87,10 @@ class LocalRabbit:
         self._directory = None
 
     def kill(self) -> None:
-        """End the node with SIGKILL, as a machine that loses power does. Its data are kept until `stop`."""
+        """End the node with SIGKILL, as a machine that loses power does. Its data are kept until `stop`.
+
+        RabbitMQ 3.10 may not find a quorum queue again that was declared within the last second or so.
+        """
         if self._server is not None:
             self._server.kill()
             self._server = None
@@ -193,7 +198,7 @@ class LocalRabbit:
     def _log_tail(self) -> str:
         logs = sorted(self._log_directory.glob("*.log"), key=lambda log: log.stat().st_mtime)
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
-        return "\n".join(lines[-30:])
+        return "\n".join(lines[-_TAIL_LINES:])
 
 
 def _find(program: str) -> str:

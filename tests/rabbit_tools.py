@@ -4,6 +4,7 @@ import asyncio
 from typing import Final, Self
 
 MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
+MAX_CHANNELS: Final = 64
 
 
 class Cuttable:
