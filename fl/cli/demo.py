@@ -1,0 +1,146 @@
+"""`fluffle demo`: four real hospitals train one model, live, and then an honest comparison."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from rich.console import Console
+
+from broker.connect import open_session
+from broker.local import LocalRabbit
+from fl.cli.curves import draw_curves
+from fl.cli.demo_table import show_comparison
+from fl.cli.fleet import Fleet
+from fl.cli.progress import Progress
+from fl.client.config import ClientConfig
+from fl.client.learner import Data
+from fl.client.setup import describe, site_from_data
+from fl.client.site import Site
+from fl.core.dataset import Dataset
+from fl.errors import ConfigError
+from fl.examples.heart.compare import compare
+from fl.examples.heart.folder import write_example
+from fl.examples.heart.hospitals import CREDIT, Hospital, load_hospitals
+from fl.examples.heart.rivals import train_rivals
+from fl.main.embedded import run_embedded
+from fl.main.experiment import Experiment
+from fl.main.files import save_outcome
+from fl.main.outcome import Outcome, outcome_of
+from fl.submit.history import follow
+from fl.submit.submission import Submission, prepare, submit
+from fl.tasks import together
+
+WORKERS: Final = 2
+
+
+def run_demo(*, broker: bool, out: Path, seed: int, rounds: int | None, console: Console | None = None) -> None:
+    """Run the demonstration and write what it leaves to `out`.
+
+    Embedded, all is in this process. With `broker`, a private RabbitMQ and a process for each worker and each
+    hospital; the weights come out the same, bit for bit. Raises `FluffleError` or `BrokerError` where it cannot.
+    """
+    console = console or Console()
+    if seed < 0:
+        raise ConfigError(f"--seed {seed}: use a number of at least 0")
+    hospitals = load_hospitals(seed)
+    experiment = _write(hospitals, out, seed=seed, rounds=rounds)
+    console.print(
+        "Four hospitals train one classifier of heart disease, and no patient's record leaves its hospital.\n"
+        f"Data: {CREDIT}.\n",
+        highlight=False,
+    )
+    submission = prepare(experiment.spec, None, sender="demo", now=time.time())
+    run = _with_broker if broker else _embedded
+    outcome = run(experiment, submission, out, console).require()
+    _report(outcome, hospitals, out, console)
+
+
+def _write(hospitals: Sequence[Hospital], out: Path, *, seed: int, rounds: int | None) -> Experiment:
+    """The hospitals' files, and the run as `fluffle quickrun` would read it."""
+    try:
+        return Experiment.from_file(write_example(hospitals, out / "heart", seed=seed, rounds=rounds))
+    except OSError as error:
+        raise ConfigError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from None
+
+
+def _embedded(experiment: Experiment, submission: Submission, out: Path, console: Console) -> Outcome:
+    del out  # nothing has a log of its own
+    url = f"memory://{uuid4().hex}"
+
+    async def run() -> Outcome:
+        sites = [await _site(config) for config in experiment.clients]
+        with Progress(submission.run, submission.spec, console=console) as progress:
+            return await run_embedded(
+                submission, sites, lambda name: open_session(url, name=name), on_event=progress.on_event
+            )
+
+    return asyncio.run(run())
+
+
+async def _site(config: ClientConfig) -> Site:
+    valid = None if config.valid is None else Dataset.load(describe(config.valid))
+    return await site_from_data(config.name, Data(Dataset.load(describe(config.train)), valid))
+
+
+def _with_broker(experiment: Experiment, submission: Submission, out: Path, console: Console) -> Outcome:
+    logs = out / "logs"
+    with ExitStack() as stack:
+        with console.status("starting a private RabbitMQ, about 8 s"):
+            node = stack.enter_context(LocalRabbit())
+        fleet = stack.enter_context(Fleet(node.url, logs))
+        for number in range(1, WORKERS + 1):
+            fleet.start(f"worker-{number}", "server", "--name", f"worker-{number}", role="worker")
+        for config in experiment.clients:
+            fleet.start(config.name, "client", out / "heart" / config.name / "client.toml")
+        console.print(
+            f"A private RabbitMQ on 127.0.0.1, {WORKERS} workers and {len(experiment.clients)} daemons are processes "
+            f"of their own; their logs are in {logs}.\n",
+            highlight=False,
+        )
+        return asyncio.run(_submit_and_watch(node.url, submission, fleet, console))
+
+
+async def _submit_and_watch(url: str, submission: Submission, fleet: Fleet, console: Console) -> Outcome:
+    session = await open_session(url, name="fluffle demo")
+    try:
+        await submit(session, submission)
+        async with together() as group:
+            watching = group.create_task(fleet.watch())
+            with Progress(submission.run, submission.spec, console=console) as progress:
+                async for happened in follow(session, submission.run, submission.spec):
+                    progress.on_event(happened)
+            watching.cancel()
+        return await outcome_of(session, submission.run, submission.spec)
+    finally:
+        await session.close()
+
+
+def _report(outcome: Outcome, hospitals: Sequence[Hospital], out: Path, console: Console) -> None:
+    assert outcome.weights is not None, "a run that finished has weights"
+    model = outcome.spec.model
+    with console.status("training what to compare with"):
+        rivals = train_rivals(outcome.spec, hospitals)
+    show_comparison(compare(model, hospitals, outcome.weights, rivals), console)
+    # another run's rounds do not belong in this one's history
+    (out / "history.csv").unlink(missing_ok=True)
+    written = save_outcome(outcome, out)
+    watched = compare(model, hospitals, outcome.weights, rivals, part=lambda hospital: hospital.valid)
+    references = {
+        "central: all patients in one place": watched.central.accuracy,
+        "own models, mean": watched.mean_own_of_all,
+    }
+    try:
+        draw_curves(outcome.history, out / "curves.png", title="Heart disease in four hospitals", references=references)
+        written.append(out / "curves.png")
+    except ConfigError as error:
+        console.print(f"no curves: {error}", highlight=False)
+    digest = hashlib.sha256(outcome.weights.pack()).hexdigest()
+    for path in written:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    console.print(f"The weights are {digest[:16]}, with this seed over any broker.", highlight=False)
+    console.print(f"The same again: fluffle quickrun {out / 'heart' / 'run.toml'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,172 @@
+"""How a view of a run looks in a terminal, and as lines where there is none. Time comes as an argument."""
+
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from fl.cli.braille import curve
+from fl.cli.view import Evaluation, View
+from fl.run.events import ClientsAdmitted, Kind, Record, RoundCommitted, RunEnded, Status
+from fl.run.spec import RegisterConfig
+from fl.run.state import Phase
+
+CURVE_ROWS: Final = 5
+CURVE_COLUMNS: Final = 44
+NUMBERS_COLUMNS: Final = 38
+"""What the table of losses and metrics takes, before there is room for a curve."""
+SHOWN_METRICS: Final = 6
+SHOWN_WARNINGS: Final = 6
+COLOURS: Final = {Status.FINISHED: "green", Status.CANCELLED: "yellow", Status.FAILED: "red"}
+
+
+def frame(view: View, *, now: float) -> RenderableType:
+    """All of a run on one screen."""
+    parts: list[RenderableType] = [_headline(view), _bar(view, now), _clients(view)]
+    if view.evaluations:
+        parts += ["", _evaluations(view)]
+    return Group(*parts, *_warnings(view))
+
+
+def lines(before: View, record: Record, after: View) -> list[str]:
+    """What a record is worth saying in a log: a line for each round, and whatever went wrong, once."""
+    said = [f"warning: {warning}" for warning in after.warnings if warning not in before.warnings]
+    match record:
+        case ClientsAdmitted(clients=clients) if clients:
+            said.append(f"joined: {', '.join(name for name, _ in clients)}")
+        case RoundCommitted(kind=Kind.EVALUATE) if after.last is not None:
+            said.append(f"{_position(after, record.round)}: {_values(after.last)}")
+        case RoundCommitted(kind=Kind.TRAIN) if not _is_evaluated(after, record.round):
+            said.append(f"{_position(after, record.round)}: trained by {len(record.participants)}")
+        case RunEnded():
+            said.append(status(after))
+        case _:
+            pass
+    return [f"{after.run}: {text}" for text in said]
+
+
+def status(view: View) -> str:
+    """What is going on, in a few words."""
+    state, end = view.state, view.end
+    if end is not None:
+        best = f"; the best round is {end.best_round}" if end.best_round else ""
+        return f"{end.status.value}: {end.reason}{best}"
+    if not view.worker:
+        return "waiting for a worker to lead it"
+    if state.phase is Phase.REGISTERING:
+        return f"waiting for {_awaited(view.spec.run.registration)}"
+    if state.phase is Phase.PREPARING:
+        return "making the first weights"
+    if state.phase is Phase.INITIALISING:
+        return f"{len(state.clients)} clients build the model"
+    if state.open is None:
+        return _position(view, state.trained)
+    opened = state.open.opened
+    verb = "train" if opened.kind is Kind.TRAIN else "evaluate"
+    return f"{_position(view, opened.round)}: {len(opened.participants)} clients {verb}"
+
+
+def duration(seconds: float) -> str:
+    """Such as 0:07 or 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _headline(view: View) -> Text:
+    colour = "cyan" if view.end is None else COLOURS[view.end.status]
+    return Text.assemble((view.run, "bold"), "  ", (status(view), colour))
+
+
+def _bar(view: View, now: float) -> Table:
+    rounds, trained = view.spec.run.rounds, view.state.trained
+    left = view.left_s(now)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(
+        ProgressBar(total=rounds, completed=trained, width=40, complete_style="cyan", finished_style="green"),
+        Text(f"{trained}/{rounds}"),
+        Text(duration(view.elapsed_s(now)) + ("" if left is None else f", about {duration(left)} left"), "dim"),
+    )
+    return grid
+
+
+def _clients(view: View) -> Text:
+    names = view.state.ready or tuple(sorted(view.state.clients))
+    if not names:
+        return Text("no clients yet", "dim")
+    text = Text(f"{len(names)} clients: ", "dim", overflow="ellipsis", no_wrap=True)
+    return text.append(", ".join(names), "default")
+
+
+def _evaluations(view: View) -> Table:
+    """The numbers, and beside them the curve of the loss."""
+    grid = Table.grid(padding=(0, 3))
+    grid.add_row(_numbers(view), _Curve(view))
+    return grid
+
+
+def _numbers(view: View) -> Table:
+    last, best = view.last, view.best
+    assert last is not None, "called once there are evaluations"
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column(f"round {last.round}", justify="right")
+    table.add_column("" if best is None else f"best: {best.round}", justify="right", style="green")
+    table.add_row("loss", f"{last.loss:.4f}", "" if best is None else f"{best.loss:.4f}")
+    for name in _shown(last):
+        known = "" if best is None or name not in best.metrics else f"{best.metrics[name]:.4f}"
+        table.add_row(name, f"{last.metrics[name]:.4f}", known)
+    return table
+
+
+class _Curve:
+    """The loss over all rounds of the run, as wide as there is room for; nothing where there is none."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        losses = self._view.losses
+        width = min(CURVE_COLUMNS, console.width - NUMBERS_COLUMNS - 8)
+        if len(losses) < 2 or width < 10 or options.ascii_only:
+            return
+        values = [loss for _, loss in losses]
+        yield Text(f"{'loss':>7}  rounds {losses[0][0]} to {self._view.spec.run.rounds}", "dim")
+        labels = [f"{max(values):.3f}", *[""] * (CURVE_ROWS - 2), f"{min(values):.3f}"]
+        rows = curve(losses, end=self._view.spec.run.rounds, width=width, height=CURVE_ROWS)
+        for label, row in zip(labels, rows, strict=True):
+            yield Text.assemble((f"{label:>7} ", "dim"), ("│", "dim"), (row, "cyan"))
+
+
+def _warnings(view: View) -> list[RenderableType]:
+    shown = view.warnings[-SHOWN_WARNINGS:]
+    hidden = len(view.warnings) - len(shown)
+    more = [Text(f"and {hidden} more before these", "dim")] if hidden else []
+    return [*more, *(Text.assemble(("! ", "bold yellow"), (warning, "yellow")) for warning in shown)]
+
+
+def _values(evaluation: Evaluation) -> str:
+    metrics = (f", {name} {evaluation.metrics[name]:.4f}" for name in _shown(evaluation))
+    return f"loss {evaluation.loss:.4f}" + "".join(metrics)
+
+
+def _shown(evaluation: Evaluation) -> list[str]:
+    """Metrics by name, without the numbers of samples that they are of."""
+    return [name for name in evaluation.metrics if name != "n" and not name.endswith("/n")][:SHOWN_METRICS]
+
+
+def _position(view: View, round_: int) -> str:
+    return f"round {round_} of {view.spec.run.rounds}"
+
+
+def _is_evaluated(view: View, round_: int) -> bool:
+    return round_ % view.spec.run.evaluate.frequency == 0 or round_ == view.spec.run.rounds
+
+
+def _awaited(registration: RegisterConfig) -> str:
+    least, most = registration.min_clients, registration.max_clients
+    if most is None:
+        return f"at least {least} {'client' if least == 1 else 'clients'}"
+    return f"{least} to {most} clients" if least < most else f"{most} {'client' if most == 1 else 'clients'}"
