@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from broker.errors import BrokerError
+from fl import __version__
 from fl.errors import FluffleError
 
 app = typer.Typer(
@@ -31,6 +32,21 @@ Broker = Annotated[
 LogLevel = Annotated[str, typer.Option(envvar="FLUFFLE_LOG", help="debug, info, warning or error.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run, or the beginning of it.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for the broker before giving up.")]
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it with the option's value
+    if wanted:
+        typer.echo(f"fluffle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it and exit.")
+    ] = False,
+) -> None:
+    del version  # its callback has said it
 
 
 @app.command()
@@ -82,7 +98,16 @@ def client(
     ] = None,
     log: LogLevel = "info",
 ) -> None:
-    """Start a site's daemon: it joins runs, trains on the site's data, and answers."""
+    """Start a site's daemon: it joins runs, trains on the site's data, and answers.
+
+    \b
+    FILE says who this site is and what data it has:
+        name = "cleveland"
+        train = { path = "train.csv", target = "disease", expose_classes = true }
+        valid = { path = "valid.csv", target = "disease" }
+
+    Paths are relative to the file. Trainers run in child processes; what is installed for them is all they need.
+    """
     from fl.cli.service import run_client
 
     run_client(file, broker=broker, log_level=log)
@@ -96,7 +121,20 @@ def submit(
     watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
     timeout: Timeout = 10.0,
 ) -> None:
-    """Submit a run, to be led by the workers, and print its name."""
+    """Submit a run, to be led by the workers, and print its name.
+
+    \b
+    FILE says what to train and how:
+        [model]
+        kind = "sklearn-sgd"
+        config = { kind = "classifier", loss = "log_loss" }
+        [optim]
+        client_opt = 0.05
+        [run]
+        rounds = 20
+        register = { min_clients = 2, timeout = 60 }
+        training = { batch_size = 32 }
+    """
     from fl.cli.runs import submit_run
 
     submit_run(file, broker, weights=weights, watch=watch, timeout_s=timeout)

@@ -43,7 +43,8 @@ def submit_run(file: Path, url: str, *, weights: Path | None, watch: bool, timeo
 
 def list_runs(url: str, *, everything: bool, timeout_s: float) -> None:
     """Print a line for each run."""
-    table = Table("run", "state", "round", "clients", "best loss", "submitted by", "at", box=None, pad_edge=False)
+    table = Table("run", "state", "round", "clients", "best loss", "by", box=None, pad_edge=False)
+    table.add_column("submitted", no_wrap=True)
     with BlockingBroker(url, timeout_s=timeout_s) as broker:
         register = _register(broker)
         shown = [entry for entry in register.values() if everything or entry.closed is None]
