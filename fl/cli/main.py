@@ -34,7 +34,7 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run, or
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for the broker before giving up.")]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it with the option's value
+def _show_version(wanted: bool) -> None:  # typer calls it with the option's value
     if wanted:
         typer.echo(f"fluffle {__version__}")
         raise typer.Exit
@@ -98,7 +98,7 @@ def client(
     ] = None,
     log: LogLevel = "info",
 ) -> None:
-    """Start a site's daemon: it joins runs, trains on the site's data, and answers.
+    r"""Start a site's daemon: it joins runs, trains on the site's data, and answers.
 
     \b
     FILE says who this site is and what data it has:
@@ -121,19 +121,16 @@ def submit(
     watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
     timeout: Timeout = 10.0,
 ) -> None:
-    """Submit a run, to be led by the workers, and print its name.
+    r"""Submit a run, to be led by the workers, and print its name.
 
     \b
     FILE says what to train and how:
-        [model]
-        kind = "sklearn-sgd"
-        config = { kind = "classifier", loss = "log_loss" }
-        [optim]
-        client_opt = 0.05
-        [run]
-        rounds = 20
-        register = { min_clients = 2, timeout = 60 }
-        training = { batch_size = 32 }
+        model.kind = "sklearn-sgd"
+        model.config = { kind = "classifier", loss = "log_loss" }
+        optim.client_opt = 0.05
+        run.rounds = 20
+        run.register = { min_clients = 2, timeout = 60 }
+        run.training = { batch_size = 32 }
     """
     from fl.cli.runs import submit_run
 
