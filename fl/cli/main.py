@@ -98,7 +98,7 @@ def client(
     ] = None,
     log: LogLevel = "info",
 ) -> None:
-    r"""Start a site's daemon: it joins runs, trains on the site's data, and answers.
+    """Start a site's daemon: it joins runs, trains on the site's data, and answers.
 
     \b
     FILE says who this site is and what data it has:
@@ -121,7 +121,7 @@ def submit(
     watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
     timeout: Timeout = 10.0,
 ) -> None:
-    r"""Submit a run, to be led by the workers, and print its name.
+    """Submit a run, to be led by the workers, and print its name.
 
     \b
     FILE says what to train and how:
