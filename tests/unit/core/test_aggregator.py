@@ -131,9 +131,10 @@ def test_a_client_weight_that_is_no_weight_is_refused(weight: float) -> None:
 
 def test_an_aggregator_that_only_prepares_is_folded_by_merging() -> None:
     # Given a third party's aggregator with nothing but `prepare`
-    class Unweighted(Averaging, register=False):
-        start = Aggregator.start
+    class Prepared(Aggregator, register=False):
+        def prepare(self, update: Vector, *, client: str, n_steps: int, n_samples: int) -> Mergeable:
+            return Averaging().prepare(update, client=client, n_steps=n_steps, n_samples=n_samples)
 
     # Then its fold is that of the class which folds in place
     parts = [(vector([1, 2]), "c0", 3, 10), (vector([3, 5]), "c1", 4, 20)]
-    assert fold(Unweighted(), parts) == fold(Averaging(), parts)
+    assert fold(Prepared(), parts) == fold(Averaging(), parts)

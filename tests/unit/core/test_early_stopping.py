@@ -1,6 +1,7 @@
 """Early stopping, value by value."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,8 +33,8 @@ NAN, INF = math.nan, math.inf
         ([3.0, 2.8, 2.6, 2.4], {"tolerance": 0.3, "patience": 3}, [False, False, False, True]),
     ],
 )
-def test_stopping_follows_the_values(losses: list[float], options: dict[str, float], stops: list[bool]) -> None:
-    stopper = EarlyStopping(**options)  # type: ignore[arg-type]
+def test_stopping_follows_the_values(losses: list[float], options: dict[str, Any], stops: list[bool]) -> None:
+    stopper = EarlyStopping(**options)
     assert [stopper.update(loss) for loss in losses] == stops
 
 
@@ -47,6 +48,6 @@ def test_asking_of_a_history_is_asking_after_each_value(losses: list[float], pat
 
 
 @pytest.mark.parametrize("options", [{"patience": 0}, {"tolerance": NAN}])
-def test_what_could_never_work_is_refused(options: dict[str, float]) -> None:
+def test_what_could_never_work_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="early stopping"):
-        EarlyStopping(**options)  # type: ignore[arg-type]
+        EarlyStopping(**options)

@@ -11,7 +11,7 @@ from fl.core.model.sklearn import SklearnSGDModel
 from fl.core.optimizer import Optimizer, OptiModule, Regularizer
 from fl.core.optimizer.momentum import Momentum
 from fl.core.state import pack_state, unpack_state
-from fl.core.vector import NumpyVector
+from fl.core.vector import NumpyVector, Vector
 from fl.errors import ConfigError
 
 MODULES = [("momentum", {}), ("momentum", {"beta": 0.5, "nesterov": True, "round_reset": True})]
@@ -192,7 +192,7 @@ def test_a_learning_rate_may_follow_a_schedule_of_steps_and_rounds() -> None:
         name = "halving"
 
         def value(self, *, step: int, round_: int) -> float:
-            return 8.0 / 2**step / 10**round_
+            return 8.0 / 2.0**step / 10.0**round_
 
         def get_config(self) -> dict[str, Any]:
             return {}
@@ -230,7 +230,7 @@ class Shared(OptiModule, register=False):
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
-    def run(self, gradients: NumpyVector) -> NumpyVector:  # type: ignore[override]
+    def run(self, gradients: Vector) -> Vector:
         return gradients
 
     def process_aux_var(self, aux: Any) -> None:

@@ -82,6 +82,7 @@ def test_poisson_sampling_takes_memory_for_the_batch_only() -> None:
     batch = next(indices)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    assert isinstance(batch, np.ndarray)
     assert 50 < len(batch) < 150
     assert peak < 100_000
 

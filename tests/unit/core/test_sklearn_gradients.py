@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-from sgd_oracle import batch_mean
 
 from fl.core.data_info import DataInfo
 from fl.core.dataset import Batch
 from fl.core.model import linear
 from fl.core.model.losses import CLASSIFICATION, REGRESSION
+from fl.core.model.parameters import Kind, Penalty
 from fl.core.model.sklearn import SklearnSGDModel
 from fl.core.vector import Array, NumpyVector
 from fl.errors import ConfigError
+from tests.unit.core.sgd_oracle import batch_mean
 
-PENALTIES = ["l2", "l1", "elasticnet", None]
+PENALTIES: list[Penalty | None] = ["l2", "l1", "elasticnet", None]
 TASKS = {"regression": None, "binary": ("no", "yes"), "multi-class": (3, 5, 9, 11)}
 BOTH = list(product(TASKS, PENALTIES))
 FEATURES, SAMPLES = 5, 12
@@ -35,9 +36,9 @@ def data(task: str, seed: int = 0) -> Batch:
     return Batch(x, y)
 
 
-def model(task: str, loss: str, penalty: str | None, **options: Any) -> SklearnSGDModel:
+def model(task: str, loss: str, penalty: Penalty | None, **options: Any) -> SklearnSGDModel:
     """A model whose weights are small enough for L1 to cut some at zero, one of them being zero already."""
-    kind = "regressor" if task == "regression" else "classifier"
+    kind: Kind = "regressor" if task == "regression" else "classifier"
     made = SklearnSGDModel.from_parameters(kind, loss, penalty, **{"alpha": 0.3, **options})
     made.initialize(DataInfo(SAMPLES, FEATURES, classes=TASKS[task]))
     weights = made.get_weights()
@@ -57,13 +58,13 @@ def check(gradient: NumpyVector, oracle: dict[str, Array], rtol: float = 1e-9) -
 
 
 @pytest.mark.parametrize(("task", "loss", "penalty"), CASES)
-def test_a_gradient_is_the_mean_of_scikit_learns_steps(task: str, loss: str, penalty: str | None) -> None:
+def test_a_gradient_is_the_mean_of_scikit_learns_steps(task: str, loss: str, penalty: Penalty | None) -> None:
     made, batch = model(task, loss, penalty), data(task)
     check(made.compute_batch_gradients(batch), expected(made, batch))
 
 
 @pytest.mark.parametrize(("task", "penalty"), BOTH)
-def test_sparse_data_has_the_gradient_of_the_same_data_dense(task: str, penalty: str | None) -> None:
+def test_sparse_data_has_the_gradient_of_the_same_data_dense(task: str, penalty: Penalty | None) -> None:
     made, batch = model(task, "squared_error", penalty), data(task)
     sparse = batch._replace(x=scipy.sparse.csr_matrix(batch.x))
     for max_norm in (None, 0.5):
@@ -73,7 +74,7 @@ def test_sparse_data_has_the_gradient_of_the_same_data_dense(task: str, penalty:
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_scikit_learns_steps_on_sparse_samples_without_zeros_differ_by_the_intercepts_factor_only(
-    penalty: str | None,
+    penalty: Penalty | None,
 ) -> None:
     made = model("regression", "squared_error", penalty)
     batch = data("regression")
@@ -92,7 +93,7 @@ def test_sample_weights_multiply_each_step(task: str) -> None:
 
 
 @pytest.mark.parametrize(("task", "penalty"), BOTH)
-def test_a_model_without_intercept_leaves_it_alone(task: str, penalty: str | None) -> None:
+def test_a_model_without_intercept_leaves_it_alone(task: str, penalty: Penalty | None) -> None:
     made, batch = model(task, "huber", penalty, fit_intercept=False), data(task)
     gradient = made.compute_batch_gradients(batch)
     check(gradient, expected(made, batch))
@@ -101,7 +102,7 @@ def test_a_model_without_intercept_leaves_it_alone(task: str, penalty: str | Non
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_a_float32_model_has_float32_gradients(penalty: str | None) -> None:
+def test_a_float32_model_has_float32_gradients(penalty: Penalty | None) -> None:
     made, batch = model("multi-class", "log_loss", penalty, dtype="float32"), data("multi-class")
     gradient = made.compute_batch_gradients(batch)
     assert gradient.flat.dtype == np.float32
@@ -125,6 +126,7 @@ def test_a_slope_is_bounded_as_scikit_learns_is() -> None:
 def test_the_loss_has_the_gradient_that_finite_differences_see(task: str, loss: str) -> None:
     # Given weights of general position, where every loss is smooth
     made, batch = model(task, loss, None), data(task)
+    assert batch.y is not None
     gradient, start = made.compute_batch_gradients(batch), made.get_weights()
     # When each weight is moved a little to both sides
     numeric, h = np.zeros_like(gradient.flat), 1e-6
@@ -142,10 +144,11 @@ def test_the_loss_has_the_gradient_that_finite_differences_see(task: str, loss: 
 
 @pytest.mark.parametrize("per_tensor", [False, True])
 @pytest.mark.parametrize(("task", "penalty"), BOTH)
-def test_clipping_bounds_each_weighted_samples_gradient(task: str, penalty: str | None, per_tensor: bool) -> None:
+def test_clipping_bounds_each_weighted_samples_gradient(task: str, penalty: Penalty | None, per_tensor: bool) -> None:
     # Given gradients of single samples, some longer than the bound and some shorter
     made, batch = model(task, "squared_error", penalty), data(task)
     batch = batch._replace(weights=np.linspace(0.05, 3.0, SAMPLES))
+    assert batch.y is not None
     assert batch.weights is not None
     singles = [
         made.compute_batch_gradients(Batch(batch.x[i : i + 1], batch.y[i : i + 1], batch.weights[i : i + 1])).arrays()
@@ -188,5 +191,6 @@ def test_a_bound_that_is_no_bound_is_refused(max_norm: float) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_an_empty_batch_has_no_gradient(task: str, max_norm: float | None) -> None:
     made, batch = model(task, "squared_error", "l2"), data(task)
+    assert batch.y is not None
     empty = Batch(batch.x[:0], batch.y[:0])
     assert not made.compute_batch_gradients(empty, max_norm).flat.any()

@@ -15,6 +15,7 @@ from fl.core.data_info import DataInfo
 from fl.core.dataset import Batch
 from fl.core.model import Model
 from fl.core.model.losses import CLASSIFICATION, REGRESSION
+from fl.core.model.parameters import Kind
 from fl.core.model.sklearn import SklearnSGDModel
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError, DataError, ModelError
@@ -25,7 +26,7 @@ DECISIONS = st.floats(-800, 800, allow_subnormal=True)
 
 
 def model(
-    kind: str = "classifier", classes: tuple[int | str, ...] | None = ("no", "yes"), **options: Any
+    kind: Kind = "classifier", classes: tuple[int | str, ...] | None = ("no", "yes"), **options: Any
 ) -> SklearnSGDModel:
     made = SklearnSGDModel.from_parameters(kind, **options)
     made.initialize(DataInfo(40, 3, classes=classes))

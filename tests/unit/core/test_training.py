@@ -240,7 +240,8 @@ def test_an_evaluation_sums_losses_and_metrics_over_all_samples(task: str) -> No
     result = evaluate_round(made, metrics, data, batching=Batching(7, drop_remainder=False), clock=ticking())
     # Then nothing is left out
     whole = data.take(slice(None))
-    losses = made.loss_function(whole.y, made.forward(whole))  # type: ignore[arg-type]
+    assert whole.y is not None
+    losses = made.loss_function(whole.y, made.forward(whole))
     assert result.n_samples == 60
     assert result.weight_sum == 60
     assert result.loss_sum == pytest.approx(losses.sum())

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,14 +38,14 @@ def mixed() -> NumpyVector:
     )
 
 
-BINARY: list[Callable[[object, object], object]] = [operator.add, operator.sub, operator.mul, operator.truediv]
+Operator = Callable[[Any, Any], Any]
+
+BINARY: list[Operator] = [operator.add, operator.sub, operator.mul, operator.truediv]
 
 
 @pytest.mark.parametrize("op", BINARY)
 @given(vector=vectors(positive=True))
-def test_an_operator_on_vectors_is_the_operator_on_each_tensor(
-    op: Callable[[object, object], object], vector: NumpyVector
-) -> None:
+def test_an_operator_on_vectors_is_the_operator_on_each_tensor(op: Operator, vector: NumpyVector) -> None:
     other = vector * 0.5 + 1.0
     result = op(vector, other)
     assert isinstance(result, NumpyVector)
@@ -54,9 +55,7 @@ def test_an_operator_on_vectors_is_the_operator_on_each_tensor(
 
 @pytest.mark.parametrize("op", [*BINARY, operator.pow])
 @pytest.mark.parametrize("scalar", [3, 2.5, np.float64(2.5), np.float32(2.5), np.int64(3)])
-def test_a_scalar_on_either_side_keeps_the_dtype(
-    op: Callable[[object, object], object], scalar: float | np.generic
-) -> None:
+def test_a_scalar_on_either_side_keeps_the_dtype(op: Operator, scalar: float | np.generic) -> None:
     vector = NumpyVector.from_arrays({"a": np.array([1.0, 2.0, 3.0], dtype="float32")})
     expected = np.array([1.0, 2.0, 3.0])
     left, right = op(vector, scalar), op(scalar, vector)
@@ -68,7 +67,7 @@ def test_a_scalar_on_either_side_keeps_the_dtype(
 
 
 @pytest.mark.parametrize("op", [operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow])
-def test_an_operator_in_place_writes_into_the_same_buffer(op: Callable[[object, object], object]) -> None:
+def test_an_operator_in_place_writes_into_the_same_buffer(op: Operator) -> None:
     vector = NumpyVector.from_arrays({"a": np.array([1.0, 2.0]), "b": np.array([3.0])})
     buffer, expected = vector.flat, op(vector.flat.copy(), 2.0)
     assert op(vector, np.float64(2.0)) is vector
