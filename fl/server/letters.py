@@ -1,5 +1,6 @@
 """Messages to a run's leader: who sent them, what they say, and which event that is."""
 
+import math
 from dataclasses import dataclass
 
 from broker.base import Delivery, Session
@@ -8,6 +9,7 @@ from fl.core.layout import Layout, check_same
 from fl.errors import BadMessage
 from fl.run.events import CancelAsked, ClientFailed, InitAnswered, Input, JoinAsked, Kind, Replied, Trouble
 from fl.run.state import RunState
+from fl.server.fold import metrics_of
 from fl.wire.bulk import fetch
 from fl.wire.envelope import OtherProtocol, body_of, unseal
 from fl.wire.messages_pb2 import (
@@ -93,7 +95,7 @@ async def read_event(session: Session, letter: Letter, state: RunState) -> Input
             problem = await _vet_update(session, letter, body, state)
             return Replied(client, Kind.TRAIN, body.round, body.weights_digest, problem)
         case EvaluateReply():
-            return Replied(client, Kind.EVALUATE, body.round, body.weights_digest, _vet_evaluation(body))
+            return Replied(client, Kind.EVALUATE, body.round, body.weights_digest, _vet_evaluation(body, state))
         case Error():
             trouble = _TROUBLES.get(body.code, Trouble.FAILED)
             return ClientFailed(client, trouble, body.text, body.round, body.weights_digest)
@@ -126,13 +128,16 @@ def _check_origin(tensors: Tensors, stream: str) -> None:
         raise BadMessage(f"its bytes are said to be in {ref.stream}, which is not the stream for it")
 
 
-def _vet_evaluation(reply: EvaluateReply) -> str | None:
-    if not reply.weight_sum >= 0:
+def _vet_evaluation(reply: EvaluateReply, state: RunState) -> str | None:
+    """Why this evaluation must not enter the sum; None if it may. A loss that is not finite is a result like others."""
+    if not 0 <= reply.weight_sum < math.inf:
         return f"its evaluation is not usable: the weights sum to {reply.weight_sum}"
     if not reply.HasField("metrics"):
         return None
     try:
-        name = read_inline(reply.metrics).first_nonfinite()
-    except BadMessage as error:
+        states = read_inline(reply.metrics)
+        metrics_of(state.spec).merge(states.arrays())
+    except (BadMessage, ValueError) as error:
         return f"its evaluation is not usable: {error}"
+    name = states.first_nonfinite()
     return None if name is None else f"its evaluation is not usable: {name!r} has values that are NaN or infinite"
