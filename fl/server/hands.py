@@ -104,6 +104,7 @@ class Hands:
                 self._log.info("message_dropped", sender=cause.sender if cause else "", reason=reason)
             case Sweep():
                 await self._shelf.sweep(command)
+                await self._shelf.clear_updates(state)
             case Close():
                 await self._close(state)
             case _:
@@ -153,12 +154,9 @@ class Hands:
         return next(held.body for held in self._held if held.sender == client and isinstance(held.body, kind))
 
     async def _release(self) -> None:
-        """Acknowledge what is held, all of it settled by a record, and delete the bulk that came with it."""
+        """Acknowledge what is held, all of it settled by a record."""
         held, self._held = self._held, []
         await asyncio.gather(*(letter.delivery.ack() for letter in held))
-        for letter in held:
-            if isinstance(letter.body, TrainReply):
-                await self._shelf.clear_update(letter.body.update)
 
     async def _close(self, state: RunState) -> None:
         assert state.ended is not None, "only an ended run is closed"

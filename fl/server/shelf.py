@@ -1,12 +1,15 @@
 """A run's weights at the broker, as its leader reads, writes and clears them away."""
 
+import asyncio
+
 from broker import topology
 from broker.base import Session
 from fl.core.vector import NumpyVector
 from fl.run.commands import Sweep
 from fl.run.events import Parcel
-from fl.wire.bulk import fetch, ship
-from fl.wire.tensors import blob_ref, open_parcel, parcel
+from fl.run.state import RunState
+from fl.wire.bulk import INLINE_BYTES, fetch, ship
+from fl.wire.tensors import blob_ref, open_parcel, parcel, read_layout
 from fl.wire.tensors_pb2 import Tensors
 
 
@@ -18,6 +21,7 @@ class Shelf:
         self._run = run
         self._writer = leader
         self._newest: tuple[bytes, NumpyVector] | None = None
+        self._cleared = 0
 
     async def weights(self, known: Parcel) -> NumpyVector:
         if self._newest is None or self._newest[0] != known.digest:
@@ -46,8 +50,15 @@ class Shelf:
             await self._session.delete(topology.weights_stream(self._run, command.round, leader))
             await self._session.delete(topology.state_stream(self._run, command.round, leader))
 
-    async def clear_update(self, tensors: Tensors) -> None:
-        """Delete one client's bulk of a round that is committed."""
-        ref = blob_ref(tensors)
-        if ref is not None:
-            await self._session.delete(ref.stream)
+    async def clear_updates(self, state: RunState) -> None:
+        """Delete what clients have sent, used or not, for rounds that are settled.
+
+        By the names that the leader gave these streams: a reply says where its bytes are, and may lie.
+        """
+        if state.weights is None or read_layout(open_parcel(state.weights).layout).nbytes <= INLINE_BYTES:
+            return
+        last = state.trained if state.ended is None else state.trained + 1
+        rounds = range(max(self._cleared + 1, state.trained), last + 1)
+        streams = [topology.update_stream(self._run, round_, name) for round_ in rounds for name in state.clients]
+        await asyncio.gather(*(self._session.delete(stream) for stream in streams))
+        self._cleared = last
