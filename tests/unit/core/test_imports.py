@@ -7,7 +7,6 @@ import pytest
 
 SERVER = [
     "aggregator",
-    "best",
     "checkpoint",
     "data_info",
     "device",
