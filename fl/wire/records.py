@@ -68,7 +68,7 @@ def read_record(message: Message) -> tuple[pb.LogRecord, Record]:
     try:
         entry = pb.LogRecord.FromString(bytes(message.body))
         return entry, _read(entry)
-    except (DecodeError, KeyError, ValueError) as error:
+    except (BadMessage, DecodeError, KeyError, ValueError) as error:
         raise BadMessage(f"a record of type {message.type!r} in the run's log cannot be read: {error}") from None
 
 

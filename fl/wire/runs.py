@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from broker.base import Message
+from broker.topology import check_name
 from fl.errors import BadMessage, ConfigError
 from fl.run.events import Parcel, Status
 from fl.run.spec import RunSpec
@@ -36,6 +37,10 @@ class Closed:
 def read_announcement(message: Message) -> Submitted | Closed:
     """Raises `BadMessage`, also for a spec that this release does not understand."""
     envelope = unseal(message)
+    try:
+        check_name(envelope.run, "run")
+    except ValueError as error:
+        raise BadMessage(str(error)) from None
     match envelope.WhichOneof("body"):
         case "run_submitted":
             body = envelope.run_submitted
@@ -46,6 +51,13 @@ def read_announcement(message: Message) -> Submitted | Closed:
                 raise BadMessage(f"run {envelope.run}: its spec is not understood here: {error}") from None
             return Submitted(envelope.run, spec, weights, envelope.sender, envelope.sent_at)
         case "run_closed":
-            return Closed(envelope.run, Status(envelope.run_closed.status), envelope.run_closed.reason)
+            return Closed(envelope.run, _status(envelope.run_closed.status), envelope.run_closed.reason)
         case other:
             raise BadMessage(f"a {other} is no announcement of a run")
+
+
+def _status(name: str) -> Status:
+    try:
+        return Status(name)
+    except ValueError:
+        raise BadMessage(f"a run cannot have ended as {name!r}") from None

@@ -9,7 +9,7 @@ from broker.blob import BlobRef
 from fl.core.data_info import DataInfo
 from fl.core.layout import Layout, TensorSpec
 from fl.core.vector import NumpyVector
-from fl.errors import BadMessage
+from fl.errors import BadMessage, DataError
 from fl.run.events import Parcel
 from fl.wire import messages_pb2, tensors_pb2
 
@@ -95,11 +95,15 @@ def write_data_info(info: DataInfo) -> messages_pb2.DataInfo:
 
 
 def read_data_info(message: messages_pb2.DataInfo) -> DataInfo:
+    """Raises `BadMessage` for what no data can be."""
     classes: tuple[int | str, ...] = (*message.classes.ints, *message.classes.strings)
-    return DataInfo(
-        n_samples=message.n_samples,
-        n_features=message.n_features if message.HasField("n_features") else None,
-        input_shape=tuple(message.input_shape) or None,
-        classes=classes if message.HasField("classes") else None,
-        data_type=message.data_type if message.HasField("data_type") else None,
-    )
+    try:
+        return DataInfo(
+            n_samples=message.n_samples,
+            n_features=message.n_features if message.HasField("n_features") else None,
+            input_shape=tuple(message.input_shape) or None,
+            classes=classes if message.HasField("classes") else None,
+            data_type=message.data_type if message.HasField("data_type") else None,
+        )
+    except DataError as error:
+        raise BadMessage(f"data info: {error}") from None
