@@ -89,8 +89,8 @@ def write_data_info(info: DataInfo) -> messages_pb2.DataInfo:
     if info.input_shape is not None:
         message.input_shape.extend(info.input_shape)
     if info.classes is not None:
-        message.classes.ints.extend(label for label in info.classes if isinstance(label, int))
         message.classes.strings.extend(label for label in info.classes if isinstance(label, str))
+        message.classes.ints.extend(label for label in info.classes if not isinstance(label, str))
     return message
 
 
