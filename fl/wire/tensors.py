@@ -58,9 +58,11 @@ def blob_ref(tensors: tensors_pb2.Tensors) -> BlobRef | None:
 def unpack(tensors: tensors_pb2.Tensors, data: Bytes) -> NumpyVector:
     """The vector over `data`, without a copy. Raises `BadMessage` when layout and length do not fit."""
     try:
-        return NumpyVector.unpack(read_layout(tensors.layout), data)
+        vector = NumpyVector.unpack(read_layout(tensors.layout), data)
+        vector.arrays()  # raises for lengths that no array has, as in float32[0, 2**62], before somebody relies on them
     except ValueError as error:
         raise BadMessage(f"tensors: {error}") from None
+    return vector
 
 
 def read_inline(tensors: tensors_pb2.Tensors) -> NumpyVector:
