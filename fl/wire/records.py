@@ -67,8 +67,10 @@ def read_record(message: Message) -> tuple[pb.LogRecord, Record]:
     """The entry as it stands in the log, and its record. Raises `BadMessage`."""
     try:
         entry = pb.LogRecord.FromString(bytes(message.body))
+        if entry.protocol != PROTOCOL:
+            raise BadMessage(f"it is of protocol {entry.protocol}, and this release speaks protocol {PROTOCOL}")
         return entry, _read(entry)
-    except (BadMessage, DecodeError, KeyError, ValueError) as error:
+    except (BadMessage, DecodeError, ValueError) as error:
         raise BadMessage(f"a record of type {message.type!r} in the run's log cannot be read: {error}") from None
 
 
@@ -102,7 +104,7 @@ def _read(entry: pb.LogRecord) -> Record:
             return ClientsReady(tuple(entry.clients_ready.clients), _read_notes(entry.clients_ready.failed))
         case "round_opened":
             opened = entry.round_opened
-            kind = _KINDS_BACK[opened.kind]
+            kind = _read_kind(opened.kind)
             return RoundOpened(opened.round, kind, tuple(opened.participants), opened.deadline_s or None)
         case "round_committed":
             return _read_committed(entry.round_committed)
@@ -142,7 +144,7 @@ def _read_committed(message: pb.RoundCommitted) -> RoundCommitted:
     )
     return RoundCommitted(
         message.round,
-        _KINDS_BACK[message.kind],
+        _read_kind(message.kind),
         participants,
         _read_notes(message.dropped),
         weights=_read_parcel(message, "weights"),
@@ -151,6 +153,13 @@ def _read_committed(message: pb.RoundCommitted) -> RoundCommitted:
         metrics=tuple(MetricValue(one.name, tuple(one.values), tuple(one.shape)) for one in message.metrics),
         note=message.note,
     )
+
+
+def _read_kind(number: pb.RoundKind) -> Kind:
+    try:
+        return _KINDS_BACK[number]
+    except KeyError:
+        raise BadMessage(f"a round of kind {number} is unknown to this release") from None
 
 
 def _read_parcel(message: pb.RoundCommitted | pb.RunEnded, field: str) -> Parcel | None:
