@@ -2,16 +2,19 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
+from typing import Any
 
 from broker import topology
 from broker.base import Delivery, Session, Subscription
 from broker.errors import AccessRefused, NotFound, Retryable, Unroutable
 from fl import __version__
+from fl.client.letters import Letter, open_letter
 from fl.client.part import Part
 from fl.client.site import Site
 from fl.errors import BadMessage, ConfigError
 from fl.tasks import together
-from fl.wire.envelope import Body, OtherProtocol, body_of, seal, unseal, what, wrap
+from fl.wire.envelope import Body, OtherProtocol, seal, what, wrap
 from fl.wire.messages_pb2 import Error, JoinRequest
 from fl.wire.runs import MARKER, Closed, Submitted, read_announcement
 
@@ -41,7 +44,8 @@ class Daemon:
         self._session = session
         self._log = site.log
         self._queue = topology.client_queue(site.name)
-        self._desks: dict[str, asyncio.Queue[Delivery | None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._desks: dict[str, asyncio.Queue[Letter | None]] = {}
         self._waiting: deque[str] = deque()
         """Runs to join as soon as one of those served ends."""
         self._ended = 0
@@ -61,11 +65,16 @@ class Daemon:
             self._group = group
             if alone:
                 self._active.set()
-            jobs = [group.create_task(job) for job in (self._announcements(), self._become_active())]
-            jobs.append(group.create_task(self._requests(requests)))
+            for job in (self._announcements(), self._become_active(), self._requests(requests)):
+                self._start(job)
             await self._enough.wait()
-            for job in jobs:
-                job.cancel()
+            for task in self._tasks:
+                task.cancel()
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _find_queue(self) -> None:
         """Enrolment has made the queue; where users may do everything, as in development, make it here."""
@@ -117,16 +126,19 @@ class Daemon:
         else:
             self._waiting.append(run)
 
-    async def _join(self, run: str) -> None:
+    async def _join(self, run: str) -> bool:
+        """Ask to take part; whether the run is still there to be asked."""
         request = JoinRequest(data_info=self._site.data_info, versions={"fluffle": __version__})
-        if await self._send(run, request):
-            self._open_desk(run)
-            self._log.info("asked_to_join", run=run)
+        if not await self._send(run, request):
+            return False
+        self._open_desk(run)
+        self._log.info("asked_to_join", run=run)
+        return True
 
-    def _open_desk(self, run: str) -> "asyncio.Queue[Delivery | None]":
+    def _open_desk(self, run: str) -> "asyncio.Queue[Letter | None]":
         if run not in self._desks:
             self._desks[run] = asyncio.Queue()
-            self._group.create_task(self._serve_run(run, self._desks[run]))
+            self._start(self._serve_run(run, self._desks[run]))
         return self._desks[run]
 
     # ---- requests --------------------------------------------------------------------------------------------------
@@ -135,39 +147,40 @@ class Daemon:
         async for delivery in requests:
             self._active.set()
             try:
-                run = topology.Key.parse(delivery.routing_key).run
-            except ValueError as error:
+                letter = open_letter(delivery)
+            except OtherProtocol as error:
+                await self._refuse(delivery, error)
+            except BadMessage as error:
                 await self._reject(delivery, str(error))
-                continue
-            self._open_desk(run).put_nowait(delivery)
+            else:
+                self._open_desk(letter.run).put_nowait(letter)
 
-    async def _serve_run(self, run: str, letters: "asyncio.Queue[Delivery | None]") -> None:
+    async def _serve_run(self, run: str, letters: "asyncio.Queue[Letter | None]") -> None:
         part = Part(self._site, self._session, run)
         try:
             while not part.over:
-                delivery = await letters.get()
-                if delivery is None:
+                letter = await letters.get()
+                if letter is None:
                     break  # the run is closed, and whatever its leader had to say came before that
-                await self._handle(part, run, delivery)
+                await self._handle(part, run, letter)
         finally:
             await part.close()
             del self._desks[run]
+        while not letters.empty():  # what came while the part closed is for another one
+            letter = letters.get_nowait()
+            if letter is not None:
+                self._open_desk(run).put_nowait(letter)
         self._ended += part.took_part
         if self._site.leave_after is not None and self._ended >= self._site.leave_after:
             self._enough.set()
-        elif self._waiting:
-            await self._join(self._waiting.popleft())
+            return
+        while self._waiting and not await self._join(self._waiting.popleft()):
+            pass  # that one is over already
 
-    async def _handle(self, part: Part, run: str, delivery: Delivery) -> None:
+    async def _handle(self, part: Part, run: str, letter: Letter) -> None:
         """Answer one request; it is acknowledged last."""
         try:
-            reply = await part.answer(body_of(unseal(delivery.message)))
-        except OtherProtocol as error:
-            self._log.warning("request_refused", run=run, reason=error)
-            reply = Error(code=Error.Code.VERSION, text=str(error))
-        except BadMessage as error:
-            await self._reject(delivery, str(error))
-            return
+            reply = await part.answer(letter.request)
         except Retryable:
             raise
         except Exception as error:  # an error of ours must not end the daemon's other runs
@@ -175,6 +188,13 @@ class Daemon:
             reply = Error(code=Error.Code.FAILED, text=f"{type(error).__name__}: {error}")
         if reply is not None and not await self._send(run, reply):
             part.over = True
+        await letter.delivery.ack()
+
+    async def _refuse(self, delivery: Delivery, error: OtherProtocol) -> None:
+        """Tell a leader of another protocol so, in words."""
+        run = topology.Key.parse(delivery.routing_key).run
+        self._log.warning("request_refused", run=run, reason=error)
+        await self._send(run, Error(code=Error.Code.VERSION, text=str(error)))
         await delivery.ack()
 
     async def _reject(self, delivery: Delivery, reason: str) -> None:

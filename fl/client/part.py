@@ -2,7 +2,9 @@
 
 from broker import blob, topology
 from broker.base import Session
+from broker.errors import Unroutable
 from fl.client.checkpoint import keep_weights
+from fl.client.letters import Request
 from fl.client.site import Site
 from fl.client.trainer import Trainer, TrainerDied
 from fl.errors import BadMessage, FluffleError
@@ -22,7 +24,7 @@ from fl.wire.tensors import inline, read_layout, referring
 from fl.wire.tensors_pb2 import Tensors
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 
-Request = TrainRequest | EvaluateRequest
+RoundRequest = TrainRequest | EvaluateRequest
 
 
 class Part:
@@ -39,20 +41,19 @@ class Part:
         self.took_part = False
         self.over = False
 
-    async def answer(self, body: Body) -> Body | None:
-        """The reply to a request; None where none is due. Raises `BadMessage` for what no leader sends."""
-        match body:
+    async def answer(self, request: Request) -> Body | None:
+        """The reply to a request; None where none is due."""
+        match request:
             case JoinReply():
-                self._on_join_reply(body)
+                self._on_join_reply(request)
                 return None
             case InitRequest():
-                return await self._initialise(body)
+                return await self._initialise(request)
             case TrainRequest() | EvaluateRequest():
-                return await self._answer_once(body)
+                return await self._answer_once(request)
             case StopRequest():
-                await self._stop(body)
+                await self._stop(request)
                 return None
-        raise BadMessage(f"a {type(body).__name__} is nothing to send to a client")
 
     async def close(self) -> None:
         if self._trainer is not None:
@@ -84,7 +85,7 @@ class Part:
         self._log.info("initialised")
         return answer.init
 
-    async def _answer_once(self, request: Request) -> Body:
+    async def _answer_once(self, request: RoundRequest) -> Body:
         kind = type(request).__name__
         wanted = request.SerializeToString(deterministic=True)
         known = self._answered.get(kind)
@@ -98,7 +99,7 @@ class Part:
             self._answered[kind] = (wanted, reply)
         return reply
 
-    async def _work(self, request: Request) -> Body:
+    async def _work(self, request: RoundRequest) -> Body:
         try:
             weights = inline(await fetch(self._session, request.weights))
             answer = await self._ask(_call(self._run, request, weights))
@@ -111,6 +112,8 @@ class Part:
             text = answer.error.text
         except (TrainerDied, BadMessage) as error:
             text = str(error)
+        except Unroutable:
+            text = "its update has no stream to go to any more: the round is over"
         self._log.warning("request_failed", round=request.round, reason=text)
         return self._error(request, Error.Code.FAILED, text)
 
@@ -155,11 +158,11 @@ class Part:
         self._log.warning("initialisation_failed", reason=text)
         return Error(code=Error.Code.FAILED, text=text)
 
-    def _error(self, request: Request, code: "Error.Code", text: str) -> Error:
+    def _error(self, request: RoundRequest, code: "Error.Code", text: str) -> Error:
         return Error(code=code, text=text, round=request.round, weights_digest=request.weights.digest)
 
 
-def _call(run: str, request: Request, weights: Tensors) -> TrainerCall:
+def _call(run: str, request: RoundRequest, weights: Tensors) -> TrainerCall:
     """The same request with its weights at hand: a trainer has no connection to anybody."""
     if isinstance(request, TrainRequest):
         call = TrainerCall(run=run, train=request)

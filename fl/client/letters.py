@@ -1,0 +1,32 @@
+"""Messages to a daemon: which run they are about, and what a leader asks for."""
+
+from dataclasses import dataclass
+
+from broker.base import Delivery
+from broker.topology import Key, check_name
+from fl.errors import BadMessage
+from fl.wire.envelope import body_of, unseal
+from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest
+
+Request = JoinReply | InitRequest | TrainRequest | EvaluateRequest | StopRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A request, and the run it belongs to: that of its routing key."""
+
+    delivery: Delivery
+    run: str
+    request: Request
+
+
+def open_letter(delivery: Delivery) -> Letter:
+    """Raises `OtherProtocol`, and `BadMessage` for what no leader sends."""
+    try:
+        run = check_name(Key.parse(delivery.routing_key).run, "run")  # it also names a directory
+    except ValueError as error:
+        raise BadMessage(str(error)) from None
+    body = body_of(unseal(delivery.message))
+    if not isinstance(body, Request):
+        raise BadMessage(f"a {type(body).__name__} is nothing to send to a client")
+    return Letter(delivery, run, body)
