@@ -1,5 +1,6 @@
 """Processes that end with the program that started them, and ports for them to listen on."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -26,6 +27,9 @@ class GuardedProcess:
     """A command in a process group of its own, which ends at the latest when this program ends."""
 
     def __init__(self, command: Sequence[str | Path], *, env: Mapping[str, str], output: Path) -> None:
+        pulse, theirs = os.pipe()
+        # Above the single digits that a shell script may use.
+        inherited = fcntl.fcntl(theirs, fcntl.F_DUPFD, 10)
         with output.open("ab") as log:
             self._guard = subprocess.Popen(  # noqa: S603 - arguments are passed as they are, not parsed by the shell
                 ["/bin/sh", "-c", _GUARD, "guard", *command],
@@ -34,7 +38,11 @@ class GuardedProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=[inherited],
             )
+        os.close(theirs)
+        os.close(inherited)
+        self._pulse = os.fdopen(pulse, "rb")
 
     @property
     def running(self) -> bool:
@@ -48,11 +56,15 @@ class GuardedProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End it at once, with all it started in its group. Harmless when repeated."""
+        """End it at once, and return when nothing that it started is left. Harmless when repeated."""
         self._signal(signal.SIGKILL)
         self._guard.wait()
         assert self._guard.stdin is not None
         self._guard.stdin.close()
+        if not self._pulse.closed:
+            # Every process it started has inherited the other end of this pipe: the last one to end closes it.
+            self._pulse.read()
+            self._pulse.close()
 
     def _signal(self, number: signal.Signals) -> None:
         # Once the guard has been waited for, its id may be another's.

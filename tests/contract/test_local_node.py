@@ -1,5 +1,6 @@
 """A private node: killed and started again it has its messages, and stopped it leaves nothing."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,9 +47,9 @@ def listens(url: str) -> bool:
         return probe.connect_ex((address.hostname, address.port)) == 0
 
 
-def processes_of(home: Path) -> list[int]:
+def processes_of(home: Path) -> list[psutil.Process]:
     processes = psutil.process_iter(["environ"])
-    return [process.pid for process in processes if (process.info["environ"] or {}).get("HOME") == str(home)]
+    return [process for process in processes if (process.info["environ"] or {}).get("HOME") == str(home)]
 
 
 async def test_a_killed_node_comes_back_with_what_it_had_confirmed(node: LocalRabbit) -> None:
@@ -90,9 +91,10 @@ def test_a_node_ends_with_the_program_that_started_it_however_that_ends() -> Non
     done = subprocess.run([sys.executable, "-c", RUN_AND_DIE], capture_output=True, text=True, timeout=60, check=False)
 
     # Then
-    url, home = done.stdout.split()
-    psutil.wait_procs([psutil.Process(pid) for pid in processes_of(Path(home.strip('"')))], timeout=20)
-    assert (listens(url), processes_of(Path(home.strip('"')))) == (False, [])
+    url, home = done.stdout.replace('"', "").split()
+    psutil.wait_procs(processes_of(Path(home)), timeout=20)
+    shutil.rmtree(home)  # nobody is left to do it
+    assert (listens(url), processes_of(Path(home))) == (False, [])
 
 
 def test_a_node_that_cannot_start_says_why_and_leaves_nothing() -> None:
