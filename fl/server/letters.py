@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from broker.base import Delivery, Session
 from broker.topology import DOWN, UP, Key, update_stream
+from fl.core.data_info import DataInfo
 from fl.core.layout import Layout, check_same
-from fl.errors import BadMessage
+from fl.errors import BadMessage, DataError
 from fl.run.events import CancelAsked, ClientFailed, InitAnswered, Input, JoinAsked, Kind, Replied, Trouble
 from fl.run.state import RunState
 from fl.server.fold import metrics_of
@@ -30,6 +32,9 @@ _TROUBLES = {
     Error.Code.REFUSED: Trouble.REFUSED,
     Error.Code.VERSION: Trouble.VERSION,
 }
+
+MOST: Final = 2**40
+"""More samples, or features of a sample, than data have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ async def read_event(session: Session, letter: Letter, state: RunState) -> Input
     client, body = letter.sender, letter.body
     match body:
         case JoinRequest():
-            return JoinAsked(client, read_data_info(body.data_info), letter.problem)
+            return _asked_to_join(letter, body)
         case InitReply():
             return InitAnswered(client)
         case TrainReply():
@@ -102,6 +107,17 @@ async def read_event(session: Session, letter: Letter, state: RunState) -> Input
         case CancelRequest():
             return CancelAsked(body.reason)
     raise TypeError(f"no event for {type(body).__name__}")
+
+
+def _asked_to_join(letter: Letter, body: JoinRequest) -> JoinAsked:
+    """Data info that nobody can have is a reason to refuse, in words."""
+    try:
+        info = read_data_info(body.data_info)
+    except (BadMessage, DataError) as error:
+        return JoinAsked(letter.sender, DataInfo(0), letter.problem or str(error))
+    most = max(info.n_samples, info.n_features or 0, *(info.input_shape or ()))
+    problem = f"its data info claims {most} samples or features, which nobody has" if most > MOST else None
+    return JoinAsked(letter.sender, info, letter.problem or problem)
 
 
 async def _vet_update(session: Session, letter: Letter, reply: TrainReply, state: RunState) -> str | None:
