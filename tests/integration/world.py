@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from broker import topology
 from broker.base import Message, Session
 from broker.connect import open_session
+from broker.errors import Unroutable
 from fl.client.learner import Data
 from fl.client.setup import site_from_data
 from fl.client.site import Site
@@ -37,6 +38,7 @@ from fl.wire.messages_pb2 import (
 from fl.wire.tensors import inline, read_inline
 
 N_FEATURES = 6
+B = TypeVar("B")
 
 
 def samples(seed: int, n: int, n_features: int = N_FEATURES) -> tuple[np.ndarray, np.ndarray]:
@@ -97,50 +99,96 @@ async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> Non
             await asyncio.sleep(0.01)
 
 
+def _tenth(weights: NumpyVector) -> NumpyVector:
+    return weights * 0.1
+
+
+def _as_it_is(_: object) -> None: ...
+
+
 class Puppet:
-    """A client that speaks the protocol and sends whatever update it is told to."""
+    """A client that speaks the protocol and does as it is told: sends any update, lies, or keeps a reply back."""
 
     def __init__(
-        self, session: Session, name: str, update: Callable[[NumpyVector], NumpyVector], *, n_features: int = N_FEATURES
+        self,
+        name: str,
+        *,
+        update: Callable[[NumpyVector], NumpyVector] = _tenth,
+        info: DataInfo | None = None,
+        lie: Callable[[TrainReply], None] = _as_it_is,
+        lie_about_loss: Callable[[EvaluateReply], None] = _as_it_is,
     ) -> None:
-        self._session = session
-        self._name = name
-        self._update = update
-        self._info = DataInfo(n_samples=10, n_features=n_features, input_shape=[0, n_features])
+        self.name = name
         self.heard: list[Body] = []
+        self._update = update
+        self._info = info or DataInfo(n_samples=10, n_features=N_FEATURES, input_shape=[0, N_FEATURES])
+        self._lie = lie
+        self._lie_about_loss = lie_about_loss
+        self._withheld: dict[int, asyncio.Event] = {}
 
-    async def take_part(self, run: str) -> None:
+    def withhold(self, round_: int) -> None:
+        """Keep the reply of that training round back until `let_go`."""
+        self._withheld[round_] = asyncio.Event()
+
+    def let_go(self, round_: int) -> None:
+        self._withheld[round_].set()
+
+    def was_asked(self, round_: int) -> bool:
+        return any(isinstance(body, TrainRequest) and body.round == round_ for body in self.heard)
+
+    def heard_of(self, kind: type[B]) -> list[B]:
+        return [body for body in self.heard if isinstance(body, kind)]
+
+    async def take_part(self, session: Session, run: str) -> None:
         """Join, and answer until the run is over or refuses."""
-        await self._session.declare(*topology.client(self._name))
-        async with await self._session.consume(topology.client_queue(self._name), prefetch=8) as requests:
-            await self.say(run, JoinRequest(data_info=self._info))
+        await session.declare(*topology.client(self.name))
+        async with await session.consume(topology.client_queue(self.name), prefetch=8) as requests:
+            if not await self._try_to_say(session, run, JoinRequest(data_info=self._info)):
+                return
             async for delivery in requests:
                 body = body_of(unseal(delivery.message))
                 self.heard.append(body)
-                reply = self._reply(body)
+                reply = await self._reply(body)
                 if reply is not None:
-                    await self.say(run, reply)
+                    await self._try_to_say(session, run, reply)
                 await delivery.ack()
                 if isinstance(body, StopRequest) or (isinstance(body, JoinReply) and not body.accepted):
                     return
 
-    async def say(self, run: str, body: Body, *, protocol: int | None = None) -> None:
-        envelope = wrap(run, self._name, body, now=0.0)
-        envelope.protocol = envelope.protocol if protocol is None else protocol
-        key = topology.Key(run, self._name, what(body))
-        await self._session.publish(seal(envelope), exchange=topology.UP.name, routing_key=str(key))
+    async def say(self, session: Session, run: str, body: Body, **changes: Any) -> None:
+        """Send to the run's leader; `changes` are made to the envelope."""
+        envelope = wrap(run, self.name, body, now=0.0)
+        for field, value in changes.items():
+            setattr(envelope, field, value)
+        key = topology.Key(run, self.name, what(body))
+        await session.publish(seal(envelope), exchange=topology.UP.name, routing_key=str(key))
 
-    def _reply(self, body: Body) -> Body | None:
+    async def _try_to_say(self, session: Session, run: str, body: Body) -> bool:
+        try:
+            await self.say(session, run, body)
+        except Unroutable:
+            return False
+        return True
+
+    async def _reply(self, body: Body) -> Body | None:
         match body:
             case InitRequest():
                 return InitReply()
             case TrainRequest():
+                if body.round in self._withheld:
+                    await self._withheld[body.round].wait()
                 update = inline(self._update(read_inline(body.weights)))
                 digest = body.weights.digest
-                return TrainReply(round=body.round, weights_digest=digest, update=update, n_steps=1, n_samples=1)
+                reply = TrainReply(round=body.round, weights_digest=digest, update=update, n_steps=1, n_samples=1)
+                self._lie(reply)
+                return reply
             case EvaluateRequest():
                 digest = body.weights.digest
-                return EvaluateReply(round=body.round, weights_digest=digest, loss_sum=1.0, weight_sum=1.0, n_samples=1)
+                answer = EvaluateReply(
+                    round=body.round, weights_digest=digest, loss_sum=1.0, weight_sum=1.0, n_samples=1
+                )
+                self._lie_about_loss(answer)
+                return answer
         return None
 
 
