@@ -67,8 +67,6 @@ def read_record(message: Message) -> tuple[pb.LogRecord, Record]:
     """The entry as it stands in the log, and its record. Raises `BadMessage`."""
     try:
         entry = pb.LogRecord.FromString(bytes(message.body))
-        if entry.protocol != PROTOCOL:
-            raise BadMessage(f"it is of protocol {entry.protocol}, and this release speaks protocol {PROTOCOL}")
         return entry, _read(entry)
     except (BadMessage, DecodeError, ValueError) as error:
         raise BadMessage(f"a record of type {message.type!r} in the run's log cannot be read: {error}") from None
@@ -89,6 +87,8 @@ class Repeats:
 
 
 def _read(entry: pb.LogRecord) -> Record:
+    if entry.protocol != PROTOCOL:
+        raise BadMessage(f"it is of protocol {entry.protocol}, and this release speaks protocol {PROTOCOL}")
     match entry.WhichOneof("record"):
         case "leader_started":
             started = entry.leader_started
