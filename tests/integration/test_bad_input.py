@@ -417,7 +417,6 @@ async def test_a_registration_with_too_few_fails_when_its_time_is_up(memory_url:
 
 
 async def test_a_client_that_cannot_build_the_model_is_named_and_the_minimum_goes_on(memory_url: str) -> None:
-    # Without a list of classes a classifier has nothing to learn; the puppets claim to have one.
     told = DataInfo(n_samples=5, n_features=N_FEATURES, input_shape=[0, N_FEATURES])
     told.classes.ints.extend([0, 1])
     table = make_spec(rounds=1, register={"min_clients": 1, "max_clients": 2}).model_dump(by_alias=True)
@@ -428,7 +427,7 @@ async def test_a_client_that_cannot_build_the_model_is_named_and_the_minimum_goe
         submission = await parties.submit(spec)
         parties.worker()
         parties.puppet(Puppet("ant", info=told), submission.run)
-        parties.puppet(Fragile("bee", info=told), submission.run)
+        parties.puppet(Puppet("bee", info=told, unable="the model needs classes"), submission.run)
 
         outcome = await parties.outcome(submission)
         records = await parties.records(submission)
@@ -440,16 +439,7 @@ async def test_a_client_that_cannot_build_the_model_is_named_and_the_minimum_goe
     assert [name for name, _ in of_kind(records, ClientsAdmitted)[0].clients] == ["ant", "bee"]
 
 
-class Fragile(Puppet):
-    """A client that cannot build any model."""
-
-    async def _reply(self, body: object) -> Error | TrainReply | EvaluateReply | None:  # type: ignore[override]  # some of the answers
-        if type(body).__name__ == "InitRequest":
-            return Error(code=Error.Code.FAILED, text="the model needs classes")
-        return None
-
-
-async def test_an_update_in_a_stream_of_its_own_that_is_cut_short_is_named(memory_url: str) -> None:
+async def test_an_update_said_to_be_in_another_clients_stream_is_named(memory_url: str) -> None:
     size = 50_000
     start = NumpyVector.from_arrays({"coef": np.full((1, size), 0.5), "intercept": np.ones(1)})
     info = DataInfo(n_samples=10, n_features=size, input_shape=[0, size])
@@ -464,8 +454,8 @@ async def test_an_update_in_a_stream_of_its_own_that_is_cut_short_is_named(memor
             ref = BlobRef(stream=other, bytes=len(tensors.inline), chunks=1, sha256=tensors.digest)
             tensors.CopyFrom(Tensors(layout=tensors.layout, digest=tensors.digest, ref=ref))
 
-        parties.puppet(BigPuppet("ant", start, info=info), submission.run)
-        parties.puppet(BigPuppet("liar", start, info=info, lie=swapped), submission.run)
+        parties.puppet(Puppet("ant", weights=start, info=info), submission.run)
+        parties.puppet(Puppet("liar", weights=start, info=info, lie=swapped), submission.run)
         outcome = await parties.outcome(submission)
         commits = of_kind(await parties.records(submission), RoundCommitted)
 
@@ -473,17 +463,3 @@ async def test_an_update_in_a_stream_of_its_own_that_is_cut_short_is_named(memor
     np.testing.assert_allclose(outcome.weights.flat, start.flat * 0.9)
     assert [note.client for note in commits[0].dropped] == ["liar"]
     assert "not the stream for it" in commits[0].dropped[0].reason
-
-
-class BigPuppet(Puppet):
-    """A client whose weights come in a blob; it knows them beforehand."""
-
-    def __init__(self, name: str, weights: NumpyVector, **options: object) -> None:
-        super().__init__(name, **options)  # type: ignore[arg-type]  # those of Puppet
-        self._weights = weights
-
-    async def _reply(self, body: object) -> object:  # type: ignore[override]  # what Puppet answers
-        if isinstance(body, TrainRequest):
-            known = TrainRequest(round=body.round, weights=inline(self._weights))
-            return await super()._reply(known)
-        return await super()._reply(body)

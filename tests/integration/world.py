@@ -25,6 +25,7 @@ from fl.submit.submission import Submission, prepare
 from fl.wire.envelope import Body, body_of, seal, unseal, what, wrap
 from fl.wire.messages_pb2 import (
     DataInfo,
+    Error,
     EvaluateReply,
     EvaluateRequest,
     InitReply,
@@ -117,13 +118,18 @@ class Puppet:
         info: DataInfo | None = None,
         lie: Callable[[TrainReply], None] = _as_it_is,
         lie_about_loss: Callable[[EvaluateReply], None] = _as_it_is,
+        weights: NumpyVector | None = None,
+        unable: str = "",
     ) -> None:
+        """`weights` are those to start from where requests bring them in a stream; `unable` is why it has no model."""
         self.name = name
         self.heard: list[Body] = []
         self._update = update
         self._info = info or DataInfo(n_samples=10, n_features=N_FEATURES, input_shape=[0, N_FEATURES])
         self._lie = lie
         self._lie_about_loss = lie_about_loss
+        self._weights = weights
+        self._unable = unable
         self._withheld: dict[int, asyncio.Event] = {}
 
     def withhold(self, round_: int) -> None:
@@ -173,12 +179,12 @@ class Puppet:
     async def _reply(self, body: Body) -> Body | None:
         match body:
             case InitRequest():
-                return InitReply()
+                return Error(code=Error.Code.FAILED, text=self._unable) if self._unable else InitReply()
             case TrainRequest():
                 if body.round in self._withheld:
                     await self._withheld[body.round].wait()
-                update = inline(self._update(read_inline(body.weights)))
-                digest = body.weights.digest
+                weights = read_inline(body.weights) if self._weights is None else self._weights
+                digest, update = body.weights.digest, inline(self._update(weights))
                 reply = TrainReply(round=body.round, weights_digest=digest, update=update, n_steps=1, n_samples=1)
                 self._lie(reply)
                 return reply
