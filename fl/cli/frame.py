@@ -15,8 +15,9 @@ from fl.run.state import Phase
 
 CURVE_ROWS: Final = 5
 CURVE_COLUMNS: Final = 44
-NUMBERS_COLUMNS: Final = 38
-"""What the table of losses and metrics takes, before there is room for a curve."""
+AXIS_COLUMNS: Final = 12
+"""What stands between the numbers and the curve."""
+BAR_COLUMNS: Final = 40
 SHOWN_METRICS: Final = 6
 SHOWN_WARNINGS: Final = 6
 COLOURS: Final = {Status.FINISHED: "green", Status.CANCELLED: "yellow", Status.FAILED: "red"}
@@ -26,7 +27,7 @@ def frame(view: View, *, now: float) -> RenderableType:
     """All of a run on one screen."""
     parts: list[RenderableType] = [_headline(view), _bar(view, now), _clients(view)]
     if view.evaluations:
-        parts += ["", _evaluations(view)]
+        parts += ["", _Evaluations(view)]
     return Group(*parts, *_warnings(view))
 
 
@@ -84,8 +85,11 @@ def _bar(view: View, now: float) -> Table:
     rounds, trained = view.spec.run.rounds, view.state.trained
     left = view.left_s(now)
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(max_width=BAR_COLUMNS)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
     grid.add_row(
-        ProgressBar(total=rounds, completed=trained, width=40, complete_style="cyan", finished_style="green"),
+        ProgressBar(total=rounds, completed=trained, complete_style="cyan", finished_style="green"),
         Text(f"{trained}/{rounds}"),
         Text(duration(view.elapsed_s(now)) + ("" if left is None else f", about {duration(left)} left"), "dim"),
     )
@@ -100,11 +104,21 @@ def _clients(view: View) -> Text:
     return text.append(", ".join(names), "default")
 
 
-def _evaluations(view: View) -> Table:
-    """The numbers, and beside them the curve of the loss."""
-    grid = Table.grid(padding=(0, 3))
-    grid.add_row(_numbers(view), _Curve(view))
-    return grid
+class _Evaluations:
+    """The numbers, and beside them the curve of the loss where there is room for it."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        numbers = _numbers(self._view)
+        room = options.max_width - console.measure(numbers).maximum - AXIS_COLUMNS
+        if len(self._view.losses) < 2 or room < 10 or options.ascii_only:
+            yield numbers
+            return
+        grid = Table.grid(padding=(0, 3))
+        grid.add_row(numbers, _curve(self._view, min(CURVE_COLUMNS, room)))
+        yield grid
 
 
 def _numbers(view: View) -> Table:
@@ -121,23 +135,13 @@ def _numbers(view: View) -> Table:
     return table
 
 
-class _Curve:
-    """The loss over all rounds of the run, as wide as there is room for; nothing where there is none."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        losses = self._view.losses
-        width = min(CURVE_COLUMNS, console.width - NUMBERS_COLUMNS - 8)
-        if len(losses) < 2 or width < 10 or options.ascii_only:
-            return
-        values = [loss for _, loss in losses]
-        yield Text(f"{'loss':>7}  rounds {losses[0][0]} to {self._view.spec.run.rounds}", "dim")
-        labels = [f"{max(values):.3f}", *[""] * (CURVE_ROWS - 2), f"{min(values):.3f}"]
-        rows = curve(losses, end=self._view.spec.run.rounds, width=width, height=CURVE_ROWS)
-        for label, row in zip(labels, rows, strict=True):
-            yield Text.assemble((f"{label:>7} ", "dim"), ("│", "dim"), (row, "cyan"))
+def _curve(view: View, width: int) -> Text:
+    """The loss over all rounds of the run."""
+    rounds, values = zip(*view.losses, strict=True)
+    labels = [f"{max(values):.3f}", *[""] * (CURVE_ROWS - 2), f"{min(values):.3f}"]
+    rows = curve(view.losses, end=view.spec.run.rounds, width=width, height=CURVE_ROWS)
+    drawn = [Text.assemble((f"{label:>7} │", "dim"), (row, "cyan")) for label, row in zip(labels, rows, strict=True)]
+    return Text("\n").join([Text(f"   loss  rounds {rounds[0]} to {view.spec.run.rounds}", "dim"), *drawn])
 
 
 def _warnings(view: View) -> list[RenderableType]:

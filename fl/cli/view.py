@@ -111,8 +111,10 @@ class View:
 
 
 def _lead(view: View, worker: str) -> View:
-    took_over = (f"{worker} took over from {view.worker}",) if view.worker else ()
-    return _note(replace(view, worker=worker), *took_over)
+    if not view.worker:
+        return replace(view, worker=worker)
+    what = "leads again" if worker == view.worker else f"took over from {view.worker}"
+    return _note(replace(view, worker=worker), f"{worker} {what}")
 
 
 def _note(view: View, *notes: str) -> View:
