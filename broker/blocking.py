@@ -1,6 +1,7 @@
 """The small synchronous side: submit, inspect, probe, and use from a notebook."""
 
 import secrets
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Self
@@ -33,7 +34,7 @@ from broker.errors import (
     Unroutable,
 )
 from broker.limits import check_message
-from broker.refusals import refusal
+from broker.refusals import refusal, untrusted
 
 MARKER: Final = "marker"
 """The type of a message that marks how far a reader reads; it says nothing else."""
@@ -163,6 +164,8 @@ def _connect(address: Address, timeout_s: float) -> pika.BlockingConnection:
         return pika.BlockingConnection(parameters)
     except (ProbableAuthenticationError, ProbableAccessDeniedError, ConnectionClosedByBroker) as error:
         raise AccessRefused(f"the broker refused {address.identity}: check name, password and vhost") from error
+    except ssl.SSLCertVerificationError as error:
+        raise untrusted(address, error) from error
     except (AMQPError, AMQPConnectorException, OSError) as error:
         raise Unreachable(f"no broker answers at {address} within {timeout_s:g} s: {error!r}") from error
 

@@ -17,6 +17,11 @@ def refusal(code: int, text: str) -> BrokerError:
     return Fatal(f"the broker closed the channel: {code} {text}")
 
 
+def untrusted(broker: object, error: Exception) -> Fatal:
+    """The error for a broker whose certificate is not trusted."""
+    return Fatal(f"{broker} shows a certificate not trusted here, name its authority with ?cafile=…: {error}")
+
+
 def _precondition_failed(text: str) -> BrokerError:
     """AMQP has one code for several refusals; the broker's text tells them apart."""
     if "message size" in text:

@@ -38,8 +38,10 @@ class Publisher:
 
     async def _send_alone(self, message: Message, *, exchange: str, routing_key: str) -> None:
         channel = await self._channels.open(confirms=True)
-        await self._send(channel, message, exchange=exchange, routing_key=routing_key)
-        await channel.close()
+        try:
+            await self._send(channel, message, exchange=exchange, routing_key=routing_key)
+        finally:
+            await channel.close()
 
     async def _send(self, channel: AbstractChannel, message: Message, *, exchange: str, routing_key: str) -> None:
         # The library finds the publisher of a returned message by its id, so no two of one id may be on their way.

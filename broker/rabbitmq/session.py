@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import aio_pika
@@ -103,8 +104,10 @@ class RabbitSession:
         check_prefetch(prefetch)
         with self._lifeline.held():
             channel = await self._channels.open(confirms=False)
-            subscription = RabbitSubscription(name, channel, self._lifeline, from_stream=from_stream)
-            await subscription.start(prefetch)
+            subscription = RabbitSubscription(
+                channel, self._lifeline, partial(self.count, name), from_stream=from_stream
+            )
+            await subscription.start(name, prefetch=prefetch)
         return subscription
 
     def _on_closing(self, closing: asyncio.Future[None]) -> None:

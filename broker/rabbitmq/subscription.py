@@ -60,12 +60,19 @@ class RabbitDelivery:
 
 
 class RabbitSubscription:
-    """A consumer on a channel of its own."""
+    """A consumer on a channel of its own. `check_exists` raises `NotFound` once the queue is deleted."""
 
-    def __init__(self, queue: str, channel: AbstractChannel, lifeline: Lifeline, *, from_stream: bool) -> None:
-        self._queue = queue
+    def __init__(
+        self,
+        channel: AbstractChannel,
+        lifeline: Lifeline,
+        check_exists: Callable[[], Awaitable[object]],
+        *,
+        from_stream: bool,
+    ) -> None:
         self._channel = channel
         self._lifeline = lifeline
+        self._check_exists = check_exists
         self._from_stream = from_stream
         self._inbox: deque[DeliveredMessage] = deque()
         self._news = asyncio.Event()
@@ -73,13 +80,13 @@ class RabbitSubscription:
         self._cancelled = False
         self._closed = False
 
-    async def start(self, prefetch: int) -> None:
+    async def start(self, queue: str, *, prefetch: int) -> None:
         """Begin to consume. Raises what the library raises."""
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         self._channel.closing.add_done_callback(self._on_channel_closed)
         await self._channel.basic_qos(prefetch_count=prefetch)
         arguments = FROM_FIRST if self._from_stream else None
-        await self._channel.basic_consume(self._queue, self._on_message, arguments=arguments)
+        await self._channel.basic_consume(queue, self._on_message, arguments=arguments)
 
     def __aiter__(self) -> Self:
         return self
@@ -91,7 +98,7 @@ class RabbitSubscription:
             if self._closed:
                 raise StopAsyncIteration
             if self._failure is not None:
-                raise ConnectionLost(f"the broker ended the subscription to {self._queue!r}: {self._failure}")
+                raise ConnectionLost(f"the broker ended the subscription: {self._failure}")
             if self._cancelled:
                 await self._check_deleted()
                 raise StopAsyncIteration
@@ -119,11 +126,10 @@ class RabbitSubscription:
     async def _check_deleted(self) -> None:
         """Raise `ConnectionLost` unless the queue is gone: a node that goes down cancels its consumers as well."""
         try:
-            with self._lifeline.held():
-                await self._channel.queue_declare(self._queue, passive=True)
+            await self._check_exists()
         except NotFound:
             return
-        raise ConnectionLost(f"the broker cancelled the subscription to {self._queue!r}, which still exists")
+        raise ConnectionLost("the broker cancelled the subscription though its queue still exists")
 
     async def _on_message(self, delivered: DeliveredMessage) -> None:
         self._inbox.append(delivered)

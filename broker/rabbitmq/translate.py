@@ -17,8 +17,8 @@ from aio_pika.exceptions import (
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource
 
 from broker.address import Address
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Fatal, Retryable, Unreachable, Unroutable
-from broker.refusals import refusal
+from broker.errors import AccessRefused, BrokerError, ConnectionLost, Retryable, Unreachable, Unroutable
+from broker.refusals import refusal, untrusted
 
 _LIBRARY_ERRORS: Final = (AMQPError, ChannelInvalidStateError, OSError)
 
@@ -60,7 +60,5 @@ def translate_connecting(error: Exception, address: Address) -> BrokerError:
             # The library drops the broker's words; after a login that worked it refuses nothing but the vhost.
             return AccessRefused(f"the broker refused {address.identity}: check that the vhost exists and is permitted")
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return Fatal(
-            f"{address} shows a certificate not trusted here, give its authority as ?cafile=: {error.__cause__}"
-        )
+        return untrusted(address, error.__cause__)
     return Unreachable(f"no broker answers at {address}: {error}")

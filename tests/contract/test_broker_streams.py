@@ -147,10 +147,12 @@ async def test_settling_a_delivery_of_a_deleted_queue_is_harmless(session: Sessi
     # Given
     await session.declare(Queue(name))
     await append(session, name, b"a")
-    delivery = await take_one(await session.consume(name, prefetch=1))
+    subscription = await session.consume(name, prefetch=1)
+    delivery = await take_one(subscription)
 
     # When
     await session.delete(name)
+    assert [each async for each in subscription] == []
     await delivery.ack()
 
     # Then
