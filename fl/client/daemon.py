@@ -19,8 +19,10 @@ from fl.wire.messages_pb2 import Error, JoinRequest
 from fl.wire.runs import MARKER, Closed, Submitted, read_announcement
 
 PREFETCH = 64
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 0.5
 """How often a daemon on standby looks whether the one before it is gone."""
+GHOST_S = 12.0
+"""How long a connection that was cut may seem to be there: two heartbeats, and a little."""
 
 
 class NameInUse(ConfigError):
@@ -49,23 +51,15 @@ class Daemon:
         self._waiting: deque[str] = deque()
         """Runs to join as soon as one of those served ends."""
         self._ended = 0
-        self._active = asyncio.Event()
         self._enough = asyncio.Event()
 
     async def serve(self) -> None:
         await self._find_queue()
-        alone = (await self._session.count(self._queue)).consumers == 0
-        if not alone and not self._site.standby:
-            raise NameInUse(
-                f"a daemon named {self._site.name!r} is connected already: stop it, choose another name, or "
-                "set standby = true to take its place when it leaves"
-            )
+        await self._await_turn()
         requests = await self._session.consume(self._queue, prefetch=PREFETCH)
         async with requests, together() as group:
             self._group = group
-            if alone:
-                self._active.set()
-            for job in (self._announcements(), self._become_active(), self._requests(requests)):
+            for job in (self._announcements(), self._requests(requests)):
                 self._start(job)
             await self._enough.wait()
             for task in self._tasks:
@@ -88,21 +82,29 @@ class Daemon:
                     f"no queue for client {self._site.name!r}: has it been enrolled? ({error})"
                 ) from None
 
-    async def _become_active(self) -> None:
-        """Wait until this daemon is the one that gets the requests."""
-        if not self._active.is_set():
-            self._log.warning("standing_by", name=self._site.name, reason="a daemon of this name is connected already")
-        while not self._active.is_set():
-            if (await self._session.count(self._queue)).consumers <= 1:
-                self._active.set()
-                self._log.info("taking_over", name=self._site.name)
-                return
+    async def _await_turn(self) -> None:
+        """Wait until nobody else consumes this site's queue: a broker does not count those who wait behind one.
+
+        What a daemon that lost its connection had consumed may still count for some seconds, this one's own included.
+        """
+        waited_s = 0.0
+        while (await self._session.count(self._queue)).consumers:
+            if not self._site.standby and waited_s >= GHOST_S:
+                raise NameInUse(
+                    f"a daemon named {self._site.name!r} is connected already: stop it, choose another name, or "
+                    "set standby = true to take its place when it leaves"
+                )
+            if not waited_s:
+                reason = "a daemon of this name is connected already"
+                self._log.warning("standing_by", name=self._site.name, reason=reason)
             await asyncio.sleep(LOOK_EVERY_S)
+            waited_s += LOOK_EVERY_S
+        if waited_s:
+            self._log.info("taking_over", name=self._site.name)
 
     # ---- runs ------------------------------------------------------------------------------------------------------
 
     async def _announcements(self) -> None:
-        await self._active.wait()
         self._log.info("ready", name=self._site.name, version=__version__)
         async with await self._session.read(topology.RUNS.name) as announcements:
             async for delivery in announcements:
@@ -145,7 +147,6 @@ class Daemon:
 
     async def _requests(self, requests: Subscription) -> None:
         async for delivery in requests:
-            self._active.set()
             try:
                 letter = open_letter(delivery)
             except OtherProtocol as error:
