@@ -5,6 +5,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -23,7 +24,7 @@ from fl.client.setup import describe, site_from_data
 from fl.client.site import Site
 from fl.core.dataset import Dataset
 from fl.errors import ConfigError
-from fl.examples.heart.compare import compare
+from fl.examples.heart.compare import Comparison, compare
 from fl.examples.heart.folder import write_example
 from fl.examples.heart.hospitals import CREDIT, Hospital, load_hospitals
 from fl.examples.heart.rivals import train_rivals
@@ -31,7 +32,7 @@ from fl.main.embedded import run_embedded
 from fl.main.experiment import Experiment
 from fl.main.files import save_outcome
 from fl.main.outcome import Outcome, outcome_of
-from fl.submit.history import follow
+from fl.submit.history import History, follow
 from fl.submit.submission import Submission, prepare, submit
 from fl.tasks import together
 
@@ -55,9 +56,11 @@ def run_demo(*, broker: bool, out: Path, seed: int, rounds: int | None, console:
         highlight=False,
     )
     submission = prepare(experiment.spec, None, sender="demo", now=time.time())
-    run = _with_broker if broker else _embedded
-    outcome = run(experiment, submission, out, console).require()
-    _report(outcome, hospitals, out, console)
+    if broker:
+        outcome = _with_broker(experiment, submission, out=out, console=console)
+    else:
+        outcome = asyncio.run(_embedded(experiment, submission, console))
+    _report(outcome.require(), hospitals, out=out, console=console)
 
 
 def _write(hospitals: Sequence[Hospital], out: Path, *, seed: int, rounds: int | None) -> Experiment:
@@ -68,18 +71,13 @@ def _write(hospitals: Sequence[Hospital], out: Path, *, seed: int, rounds: int |
         raise ConfigError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from None
 
 
-def _embedded(experiment: Experiment, submission: Submission, out: Path, console: Console) -> Outcome:
-    del out  # nothing has a log of its own
+async def _embedded(experiment: Experiment, submission: Submission, console: Console) -> Outcome:
+    sites = [await _site(config) for config in experiment.clients]
     url = f"memory://{uuid4().hex}"
-
-    async def run() -> Outcome:
-        sites = [await _site(config) for config in experiment.clients]
-        with Progress(submission.run, submission.spec, console=console) as progress:
-            return await run_embedded(
-                submission, sites, lambda name: open_session(url, name=name), on_event=progress.on_event
-            )
-
-    return asyncio.run(run())
+    with Progress(submission.run, submission.spec, console=console) as progress:
+        return await run_embedded(
+            submission, sites, lambda name: open_session(url, name=name), on_event=progress.on_event
+        )
 
 
 async def _site(config: ClientConfig) -> Site:
@@ -87,7 +85,7 @@ async def _site(config: ClientConfig) -> Site:
     return await site_from_data(config.name, Data(Dataset.load(describe(config.train)), valid))
 
 
-def _with_broker(experiment: Experiment, submission: Submission, out: Path, console: Console) -> Outcome:
+def _with_broker(experiment: Experiment, submission: Submission, *, out: Path, console: Console) -> Outcome:
     logs = out / "logs"
     with ExitStack() as stack:
         with console.status("starting a private RabbitMQ, about 8 s"):
@@ -102,10 +100,10 @@ def _with_broker(experiment: Experiment, submission: Submission, out: Path, cons
             f"of their own; their logs are in {logs}.\n",
             highlight=False,
         )
-        return asyncio.run(_submit_and_watch(node.url, submission, fleet, console))
+        return asyncio.run(_submit_and_watch(node.url, submission, fleet=fleet, console=console))
 
 
-async def _submit_and_watch(url: str, submission: Submission, fleet: Fleet, console: Console) -> Outcome:
+async def _submit_and_watch(url: str, submission: Submission, *, fleet: Fleet, console: Console) -> Outcome:
     session = await open_session(url, name="fluffle demo")
     try:
         await submit(session, submission)
@@ -120,27 +118,32 @@ async def _submit_and_watch(url: str, submission: Submission, fleet: Fleet, cons
         await session.close()
 
 
-def _report(outcome: Outcome, hospitals: Sequence[Hospital], out: Path, console: Console) -> None:
+def _report(outcome: Outcome, hospitals: Sequence[Hospital], *, out: Path, console: Console) -> None:
     assert outcome.weights is not None, "a run that finished has weights"
-    model = outcome.spec.model
     with console.status("training what to compare with"):
         rivals = train_rivals(outcome.spec, hospitals)
-    show_comparison(compare(model, hospitals, outcome.weights, rivals), console)
+    judge = partial(compare, outcome.spec.model, hospitals, federated=outcome.weights, rivals=rivals)
+    show_comparison(judge(), console)
     # another run's rounds do not belong in this one's history
     (out / "history.csv").unlink(missing_ok=True)
     written = save_outcome(outcome, out)
-    watched = compare(model, hospitals, outcome.weights, rivals, part=lambda hospital: hospital.valid)
+    try:
+        written.append(_draw(outcome.history, out, judge(part=lambda hospital: hospital.valid)))
+    except ConfigError as error:
+        console.print(f"no curves: {error}", highlight=False)
+    for path in written:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    digest = hashlib.sha256(outcome.weights.pack()).hexdigest()
+    console.print(f"The weights are {digest[:16]}, with this seed over any broker.", highlight=False)
+    console.print(f"The same again: fluffle quickrun {out / 'heart' / 'run.toml'}", highlight=False, soft_wrap=True)
+
+
+def _draw(history: History, out: Path, watched: Comparison) -> Path:
+    """The run's curves are of the patients that it watched, and so is what stands beside them."""
     references = {
         "central: all patients in one place": watched.central.accuracy,
         "own models, mean": watched.mean_own_of_all,
     }
-    try:
-        draw_curves(outcome.history, out / "curves.png", title="Heart disease in four hospitals", references=references)
-        written.append(out / "curves.png")
-    except ConfigError as error:
-        console.print(f"no curves: {error}", highlight=False)
-    digest = hashlib.sha256(outcome.weights.pack()).hexdigest()
-    for path in written:
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-    console.print(f"The weights are {digest[:16]}, with this seed over any broker.", highlight=False)
-    console.print(f"The same again: fluffle quickrun {out / 'heart' / 'run.toml'}", highlight=False, soft_wrap=True)
+    path = out / "curves.png"
+    draw_curves(history, path, title="Heart disease in four hospitals", references=references)
+    return path

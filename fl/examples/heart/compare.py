@@ -74,9 +74,9 @@ class Comparison:
 def compare(
     config: ModelConfig,
     hospitals: Sequence[Hospital],
+    *,
     federated: NumpyVector,
     rivals: Rivals,
-    *,
     part: Callable[[Hospital], Patients] = lambda hospital: hospital.held_out,
 ) -> Comparison:
     """Judge all models by the held-out patients, or by another part of the hospitals' patients."""

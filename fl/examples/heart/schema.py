@@ -1,8 +1,12 @@
 """What the hospitals agree on beforehand: which tests become which features. No statistic of any patient is in it.
 
 A test with a number is one feature. A test with categories is one feature a category: +1 this one, -1 another, 0 not
-recorded. Each test that some hospital leaves out has one more: 1 where it was not taken, which by itself says
-something about a patient.
+recorded. Each test that was not taken of everybody has one more: 1 where it was not, which by itself says something
+about a patient.
+
+Both were decided by cross-validation among the patients that seed 0 does not hold out: with categories standardised
+like numbers a federated model is right about 0.76 of them, with +1 and -1 about 0.80, and with those of the tests that
+were not taken about 0.81.
 """
 
 from typing import TYPE_CHECKING, Final

@@ -41,7 +41,8 @@ def rivals(seed: int) -> Rivals:
 def comparison(seed: int) -> Comparison:
     """All models, judged by the held-out patients."""
     spec = shipped_spec(seed)
-    return compare(spec.model, hospitals(seed), federate(spec, hospitals(seed)), rivals(seed))
+    federated = federate(spec, hospitals(seed))
+    return compare(spec.model, hospitals(seed), federated=federated, rivals=rivals(seed))
 
 
 def federate(spec: RunSpec, members: tuple[Hospital, ...]) -> NumpyVector:
