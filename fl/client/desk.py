@@ -101,4 +101,5 @@ def load_data(setup: TrainerSetup) -> Data:
 
 
 def _error(text: str) -> TrainerAnswer:
-    return TrainerAnswer(error=Error(code=Error.Code.FAILED, text=text))
+    one_line = " ".join(text.split())  # it goes into logs and terminals
+    return TrainerAnswer(error=Error(code=Error.Code.FAILED, text=one_line))
