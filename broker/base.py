@@ -118,8 +118,9 @@ class Delivery(Protocol):
 class Subscription(Protocol):
     """Deliveries as an async iterator.
 
-    Ends when it is closed or when its queue or stream is deleted; raises `ConnectionLost` when the session
-    dies. Closing gives unsettled deliveries back to the queue.
+    Ends when it is closed or when its queue or stream is deleted. Raises `ConnectionLost` when the session dies, or
+    when the broker ends this subscription alone, as it does where a delivery is held for longer than it allows.
+    Closing gives unsettled deliveries back to the queue.
     """
 
     def __aiter__(self) -> AsyncIterator[Delivery]: ...
