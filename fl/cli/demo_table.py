@@ -7,7 +7,7 @@ from fl.examples.heart.compare import Comparison, Score
 
 LEGEND = """\
 Each number is the share of held-out patients that a model is right about.
-own        by one hospital alone, of its own patients; last column: of everybody's
+own        by one hospital alone, of its own patients and (last) of everybody's
 federated  by all four together, each with its own patients
 central    with all patients in one place, which federation does without
 """
