@@ -9,6 +9,7 @@ import pytest
 
 from broker.local import LocalRabbit
 from fl.run.events import RunEnded
+from fl.submit.submission import cancellation
 from tests.integration.parties import Parties
 from tests.integration.processes import fluffle, run_fluffle
 from tests.integration.test_bad_input import START
@@ -99,7 +100,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["runs", "health", "submit", "cancel"])
 def test_a_command_gives_up_on_a_broker_that_does_not_answer(tmp_path: Path, command: str) -> None:
     (tmp_path / "trial.toml").write_text(EXPERIMENT.partition("[[clients]]")[0])
-    arguments = {"submit": [tmp_path / "trial.toml"], "cancel": ["trial"]}.get(command, [])
+    per_command: dict[str, list[str]] = {"submit": [str(tmp_path / "trial.toml")], "cancel": ["trial"]}
+    arguments = per_command.get(command, [])
 
     line = one_line(run_fluffle(command, *arguments, "--timeout", "0.5", folder=tmp_path, FLUFFLE_BROKER=NOWHERE))
 
@@ -162,8 +164,6 @@ async def test_commands_about_runs_that_cannot_be_what_was_asked_for_say_so(rabb
 
 @pytest.mark.rabbitmq
 async def test_a_run_that_is_cancelled_ends_and_tells_its_clients(broker_url: str) -> None:
-    from fl.submit.submission import cancellation  # noqa: PLC0415
-
     ant = Puppet("ant")
     ant.withhold(1)
     async with Parties(broker_url) as parties:
