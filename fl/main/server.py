@@ -15,6 +15,7 @@ from broker.errors import Retryable
 from broker.redact import redact
 from broker.retry import keep_connected
 from fl.communication import NetworkServerConfig
+from fl.core.metrics import MetricSet
 from fl.core.model import Model
 from fl.core.vector import NumpyVector
 from fl.errors import ModelError
@@ -38,8 +39,8 @@ class FederatedServer:
     """A model, or its `kind` and `config`. One that has weights already lends them to the run."""
     netwk: NetworkServerConfig | Mapping[str, Any] | str | Path
     optim: OptimConfig | Mapping[str, Any] | str | Path
-    metrics: Sequence[Any] = ()
-    """Names, `(name, config)` pairs or metrics, computed at the clients."""
+    metrics: Sequence[Any] | MetricSet = ()
+    """Names, `(name, config)` pairs or metrics, or a set of metrics, computed at the clients."""
     checkpoint: str | Path | None = None
     """Folder for the best weights and the history."""
     name: str = field(default="run", kw_only=True)
@@ -68,7 +69,7 @@ class FederatedServer:
                 "model": _model_config(self.model),
                 "optim": coerce(OptimConfig, self.optim).model_dump(),
                 "run": coerce(RunConfig, config).model_dump(by_alias=True),
-                "metrics": list(self.metrics),
+                "metrics": self.metrics.get_config() if isinstance(self.metrics, MetricSet) else self.metrics,
             },
             "FederatedServer",
         )
