@@ -142,9 +142,12 @@ class Parties:
 
     async def until_closed(self, submission: Submission) -> None:
         """Wait until a run's queue is gone: its leader has nothing left to do."""
+        await self.until_deleted(topology.run_queue(submission.run))
+
+    async def until_deleted(self, name: str) -> None:
         session = await open_session(self.url, name="observer")
         async with asyncio.timeout(PATIENCE_S):
-            while await _exists(session, topology.run_queue(submission.run)):
+            while await _exists(session, name):
                 await asyncio.sleep(0.01)
         await session.close()
 
