@@ -2,7 +2,7 @@
 
 import secrets
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -84,7 +84,7 @@ class BlockingBroker:
                 exchange, routing_key, bytes(message.body), _properties(message), mandatory=True
             )
 
-    def read(self, stream: str) -> Iterator[Message]:
+    def read(self, stream: str) -> Generator[Message, None, None]:
         """Read what the stream holds now, from its first record. Raises `NotFound`, also if it is deleted meanwhile.
 
         This appends a marker of its own and reads up to it; markers are not among the messages.
@@ -117,7 +117,7 @@ class BlockingBroker:
             self._channel.confirm_delivery()
         return self._channel
 
-    def _read_up_to(self, marker_id: str, stream: str) -> Iterator[Message]:
+    def _read_up_to(self, marker_id: str, stream: str) -> Generator[Message, None, None]:
         with _translated():
             channel = self._connection.channel()
         try:

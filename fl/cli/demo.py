@@ -18,17 +18,12 @@ from fl.cli.curves import draw_curves
 from fl.cli.demo_table import show_comparison
 from fl.cli.fleet import Fleet
 from fl.cli.progress import Progress
-from fl.client.config import ClientConfig
-from fl.client.learner import Data
-from fl.client.setup import describe, site_from_data
-from fl.client.site import Site
-from fl.core.dataset import Dataset
+from fl.cli.quickrun import run_and_show
 from fl.errors import ConfigError
 from fl.examples.heart.compare import Comparison, compare
 from fl.examples.heart.folder import write_example
 from fl.examples.heart.hospitals import CREDIT, Hospital, load_hospitals
 from fl.examples.heart.rivals import train_rivals
-from fl.main.embedded import run_embedded
 from fl.main.experiment import Experiment
 from fl.main.files import save_outcome
 from fl.main.outcome import Outcome, outcome_of
@@ -59,7 +54,7 @@ def run_demo(*, broker: bool, out: Path, seed: int, rounds: int | None, console:
     if broker:
         outcome = _with_broker(experiment, submission, out=out, console=console)
     else:
-        outcome = asyncio.run(_embedded(experiment, submission, console))
+        outcome = asyncio.run(run_and_show(experiment, submission, f"memory://{uuid4().hex}", console=console))
     _report(outcome.require(), hospitals, out=out, console=console)
 
 
@@ -69,20 +64,6 @@ def _write(hospitals: Sequence[Hospital], out: Path, *, seed: int, rounds: int |
         return Experiment.from_file(write_example(hospitals, out / "heart", seed=seed, rounds=rounds))
     except OSError as error:
         raise ConfigError(f"cannot write to {out}: {error.strerror}; choose another folder with --out") from None
-
-
-async def _embedded(experiment: Experiment, submission: Submission, console: Console) -> Outcome:
-    sites = [await _site(config) for config in experiment.clients]
-    url = f"memory://{uuid4().hex}"
-    with Progress(submission.run, submission.spec, console=console) as progress:
-        return await run_embedded(
-            submission, sites, lambda name: open_session(url, name=name), on_event=progress.on_event
-        )
-
-
-async def _site(config: ClientConfig) -> Site:
-    valid = None if config.valid is None else Dataset.load(describe(config.valid))
-    return await site_from_data(config.name, Data(Dataset.load(describe(config.train)), valid))
 
 
 def _with_broker(experiment: Experiment, submission: Submission, *, out: Path, console: Console) -> Outcome:
@@ -124,8 +105,6 @@ def _report(outcome: Outcome, hospitals: Sequence[Hospital], *, out: Path, conso
         rivals = train_rivals(outcome.spec, hospitals)
     judge = partial(compare, outcome.spec.model, hospitals, federated=outcome.weights, rivals=rivals)
     show_comparison(judge(), console)
-    # another run's rounds do not belong in this one's history
-    (out / "history.csv").unlink(missing_ok=True)
     written = save_outcome(outcome, out)
     try:
         written.append(_draw(outcome.history, out, judge(part=lambda hospital: hospital.valid)))

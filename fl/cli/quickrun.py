@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from broker.connect import open_session
 from fl.cli.progress import Progress
+from fl.client.config import ClientConfig
 from fl.client.learner import Data
 from fl.client.setup import describe, site_from_data
 from fl.client.site import Site
@@ -18,7 +20,7 @@ from fl.main.embedded import run_embedded
 from fl.main.experiment import Experiment
 from fl.main.files import save_outcome
 from fl.main.outcome import Outcome
-from fl.submit.submission import prepare
+from fl.submit.submission import Submission, prepare
 
 
 def run_quickly(file: Path, *, broker: str | None, out: Path) -> None:
@@ -30,23 +32,24 @@ def run_quickly(file: Path, *, broker: str | None, out: Path) -> None:
     if not experiment.clients:
         raise ConfigError(f"{file}: no [[clients]]: quickrun needs the data of at least one, with name and train.path")
     console = Console()
-    outcome = asyncio.run(_run(experiment, broker or f"memory://{uuid4().hex}", console))
+    submission = prepare(experiment.spec, None, sender="quickrun", now=time.time())
+    outcome = asyncio.run(run_and_show(experiment, submission, broker or f"memory://{uuid4().hex}", console=console))
     for path in save_outcome(outcome, out):
-        console.print(f"wrote {path}", highlight=False)
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
     outcome.require()
 
 
-async def _run(experiment: Experiment, url: str, console: Console) -> Outcome:
-    sites = [await _site(experiment, place) for place in range(len(experiment.clients))]
-    submission = prepare(experiment.spec, None, sender="quickrun", now=time.time())
+async def run_and_show(experiment: Experiment, submission: Submission, url: str, *, console: Console) -> Outcome:
+    """Run with the experiment's clients in this process, over the broker at `url`, and show how it goes."""
+    sites = [await _site(config) for config in experiment.clients]
     with Progress(submission.run, submission.spec, console=console) as progress:
         return await run_embedded(
             submission, sites, lambda name: open_session(url, name=name), on_event=progress.on_event
         )
 
 
-async def _site(experiment: Experiment, place: int) -> Site:
-    config = experiment.clients[place]
+async def _site(config: ClientConfig) -> Site:
     valid = None if config.valid is None else Dataset.load(describe(config.valid))
     data = Data(Dataset.load(describe(config.train)), valid)
-    return await site_from_data(config.name, data, share_metrics=config.share_metrics)
+    site = await site_from_data(config.name, data, device=config.device, share_metrics=config.share_metrics)
+    return replace(site, checkpoint=config.checkpoint)

@@ -16,8 +16,12 @@ def save_outcome(outcome: Outcome, folder: Path) -> list[Path]:
 
 
 def save_progress(round_: int, weights: NumpyVector, history: History, folder: Path) -> list[Path]:
-    """Write weights as those of `round_`, and one line of history a round; returns what was written."""
+    """Write weights as those of `round_`, and one line of history a round; returns what was written.
+
+    The history of another run that was written there before is replaced.
+    """
     keeper = Checkpointer(folder)
+    (folder / "history.csv").unlink(missing_ok=True)
     path = keeper.save(round_, weights, best=True)
     for row in history.table():
         keeper.append_history(row)
