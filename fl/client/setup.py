@@ -14,7 +14,7 @@ from fl.client.trainer import ProcessTrainer, ThreadTrainer, Trainer
 from fl.errors import DataError
 from fl.log import get_log
 from fl.wire.messages_pb2 import DataInfo
-from fl.wire.trainer_pb2 import TrainerCall, TrainerSetup
+from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall, TrainerSetup
 
 if TYPE_CHECKING:
     from fl.client.learner import Data  # needs what an idle daemon does without
@@ -77,11 +77,17 @@ async def new_site(setup: TrainerSetup, *, start: Start, state: State) -> Site:
 
 async def _set_up(run: str, setup: TrainerSetup, start: Start) -> tuple[Trainer, DataInfo]:
     trainer = await start()
-    answer = await trainer.ask(TrainerCall(run=run, setup=setup))
-    if answer.WhichOneof("answer") == "error":
+    try:
+        return trainer, _data_info(await trainer.ask(TrainerCall(run=run, setup=setup)))
+    except BaseException:  # also when the daemon is ended meanwhile: no trainer outlives it
         await trainer.close()
+        raise
+
+
+def _data_info(answer: TrainerAnswer) -> DataInfo:
+    if answer.WhichOneof("answer") == "error":
         raise DataError(answer.error.text)
-    return trainer, answer.data_info
+    return answer.data_info
 
 
 def new_setup(
