@@ -151,6 +151,7 @@ class Part:
             except (BadMessage, OSError) as error:
                 self._log.warning("weights_not_kept", reason=error)
         await self.close()
+        self.took_part |= self._site.state.knows(self._run)  # if the connection was lost since it joined
         self._site.state.forget(self._run)
         self.over = True
 

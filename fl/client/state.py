@@ -29,24 +29,34 @@ class StateDirectory:
     def secret_seed(self, run: str) -> bytes:
         """This site's seed for a run: drawn once, the same after every restart, known to nobody else.
 
-        Raises `ConfigError` for a file that is not what was written.
+        Raises `ConfigError` for a file that is not what was written, or cannot be written.
         """
-        path = self._path / "runs" / run / "seed"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with replacing(path) as draft:
-                draft.touch(mode=0o600)
-                draft.write_bytes(secrets.token_bytes(SEED_BYTES))
-        seed = path.read_bytes()
+        path = self._seed(run)
+        try:
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                with replacing(path) as draft:
+                    draft.touch(mode=0o600)
+                    draft.write_bytes(secrets.token_bytes(SEED_BYTES))
+            seed = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"state of run {run}: {path}: {error.strerror}; this site cannot take part") from None
         if len(seed) != SEED_BYTES:
             raise ConfigError(
                 f"{path}: holds {len(seed)} bytes, not a seed of {SEED_BYTES}; remove it to leave the run"
             )
         return seed
 
+    def knows(self, run: str) -> bool:
+        """Whether this site has begun to take part in a run that is not over for it."""
+        return self._seed(run).exists()
+
     def forget(self, run: str) -> None:
         """Remove what was kept for a run that is over."""
         shutil.rmtree(self._path / "runs" / run, ignore_errors=True)
+
+    def _seed(self, run: str) -> Path:
+        return self._path / "runs" / run / "seed"
 
 
 class NoState:
@@ -57,6 +67,9 @@ class NoState:
 
     def secret_seed(self, run: str) -> bytes:
         return self._seeds.setdefault(run, secrets.token_bytes(SEED_BYTES))
+
+    def knows(self, run: str) -> bool:
+        return run in self._seeds
 
     def forget(self, run: str) -> None:
         self._seeds.pop(run, None)
