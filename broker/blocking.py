@@ -35,9 +35,7 @@ from broker.errors import (
 )
 from broker.limits import check_message
 from broker.refusals import refusal, untrusted
-
-MARKER: Final = "marker"
-"""The type of a message that marks how far a reader reads; it says nothing else."""
+from broker.topology import MARKER
 
 HEARTBEAT_S: Final = 60
 """Long, because nothing of ours runs between two calls; a call on a dead connection ends after about as long."""

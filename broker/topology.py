@@ -19,6 +19,9 @@ DEAD: Final = Exchange("fl.dead", "fanout")
 RUNS: Final = Stream("fl.runs")
 DEAD_QUEUE: Final = Queue("fl.dead", single_active=False)
 
+MARKER: Final = "marker"
+"""Type of a message that says nothing: whoever wrote it reads a stream up to it, and everybody else skips it."""
+
 DELIVERY_LIMIT: Final = 50
 """How often one message may come back before it is dead-lettered: far above the takeovers one round sees."""
 

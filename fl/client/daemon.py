@@ -8,6 +8,7 @@ from typing import Any
 from broker import topology
 from broker.base import Delivery, Session, Subscription
 from broker.errors import AccessRefused, NotFound, Retryable, Unroutable
+from broker.topology import MARKER
 from fl import __version__
 from fl.client.letters import Letter, open_letter
 from fl.client.part import Part
@@ -16,7 +17,7 @@ from fl.errors import BadMessage, ConfigError
 from fl.tasks import together
 from fl.wire.envelope import Body, OtherProtocol, seal, what, wrap
 from fl.wire.messages_pb2 import Error, JoinRequest
-from fl.wire.runs import MARKER, Closed, Submitted, read_announcement
+from fl.wire.runs import Closed, Submitted, read_announcement
 
 PREFETCH = 64
 LOOK_EVERY_S = 0.5

@@ -12,12 +12,12 @@ from typing import Self
 from broker import topology
 from broker.base import Session, Subscription
 from broker.errors import NotFound
+from broker.topology import MARKER
 from fl.run.events import LeaderStarted, Record
 from fl.run.replay import replay
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION
 from fl.wire.records import Repeats, read_record, write_record
-from fl.wire.runs import MARKER
 
 
 class Deposed(Exception):

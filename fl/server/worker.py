@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from broker import topology
 from broker.base import Message, Session
 from broker.errors import NotFound, Retryable
+from broker.topology import MARKER
 from fl.errors import BadMessage
 from fl.log import EventLog
 from fl.server.leader import Seat, lead
 from fl.server.post import QueueGone
 from fl.server.run_log import Deposed, RunOver
 from fl.tasks import together
-from fl.wire.runs import MARKER, Closed, Submitted, read_announcement
+from fl.wire.runs import Closed, Submitted, read_announcement
 
 
 async def serve(seat: Seat) -> None:

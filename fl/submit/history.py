@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from broker import topology
 from broker.base import Message, Session
 from broker.errors import NotFound
+from broker.topology import MARKER
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError
 from fl.run.events import Kind, Record, RoundCommitted, RunEnded
@@ -14,7 +15,6 @@ from fl.run.spec import RunSpec
 from fl.run.state import RunState, apply
 from fl.wire.bulk import fetch
 from fl.wire.records import Repeats, read_record
-from fl.wire.runs import MARKER
 from fl.wire.tensors import open_parcel
 
 

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from broker.base import Message
+from broker.topology import MARKER
 from fl.core.registry import nearest
 from fl.errors import BadMessage, ConfigError
 from fl.run.spec import RunSpec
-from fl.wire.runs import MARKER, Closed, Submitted, read_announcement
+from fl.wire.runs import Closed, Submitted, read_announcement
 
 
 @dataclass(frozen=True, slots=True)

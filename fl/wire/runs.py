@@ -10,9 +10,6 @@ from fl.run.spec import RunSpec
 from fl.wire.envelope import unseal
 from fl.wire.tensors import parcel
 
-MARKER = "marker"
-"""Type of a message that says nothing: whoever wrote it reads up to it, and everybody else skips it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Submitted:

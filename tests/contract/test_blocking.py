@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from broker.base import Binding, Exchange, Message, Queue, QueueCount, Stream
-from broker.blocking import MARKER, BlockingBroker
+from broker.blocking import BlockingBroker
 from broker.connect import open_session
 from broker.errors import (
     AccessRefused,
@@ -22,6 +22,7 @@ from broker.errors import (
 )
 from broker.local import LocalRabbit
 from broker.processes import free_ports
+from broker.topology import MARKER
 from tests.contract.backends import take_one
 from tests.rabbit_tools import MAX_MESSAGE_BYTES
 
