@@ -5,10 +5,14 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from broker.local import LocalRabbit
+from fl.core.vector import NumpyVector
 from fl.run.events import LeaderStarted, Record, RoundCommitted, Status
 from fl.run.spec import RunSpec
+from fl.wire.messages_pb2 import DataInfo
 from tests.integration.parties import Parties
 from tests.integration.processes import FRAMEWORKS, Fluffle, fluffle
 from tests.integration.world import Puppet, make_spec, of_kind, regression, sites_of
@@ -79,3 +83,24 @@ def rounds(records: list[Record]) -> list[tuple[int, str]]:
 def assert_framework_free(process: Fluffle) -> None:
     assert not process.imported & set(FRAMEWORKS)
     assert "fl" in process.imported
+
+
+async def test_a_run_with_bulk_weights_leaves_its_log_and_its_final_weights(
+    rabbit: LocalRabbit, rabbit_url: str
+) -> None:
+    size = 50_000  # 400 kB in float64
+    start = NumpyVector.from_arrays({"coef": np.full((1, size), 0.5), "intercept": np.ones(1)})
+    info = DataInfo(n_samples=10, n_features=size, input_shape=[0, size])
+    async with Parties(rabbit_url) as parties:
+        submission = await parties.submit(make_spec(rounds=2, clients=2), start)
+        parties.worker()
+        for name in ("ant", "bee"):
+            parties.puppet(Puppet(name, info=info, weights=start), submission.run)
+        await parties.outcome(submission)
+        await parties.until_closed(submission)
+        listed = rabbit.ctl("list_queues", "-p", rabbit_url.rpartition("/")[2], "--no-table-headers", "name")
+
+    left, weights = set(listed.split()), f"fl.run.{submission.run}.w."
+    shared = {"fl.runs", "fl.dead", "fl.client.ant", "fl.client.bee"}
+    assert {name for name in left if not name.startswith(weights)} == shared | {f"fl.run.{submission.run}.log"}
+    assert len([name for name in left if name.startswith(weights)]) == 1
