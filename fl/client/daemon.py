@@ -25,6 +25,9 @@ LOOK_EVERY_S = 0.5
 GHOST_S = 12.0
 """How long a connection that was cut may seem to be there: two heartbeats, and a little."""
 
+FAREWELL_S = 5.0
+"""How long the farewell of a run, which brings its weights, may come after the news that it is closed."""
+
 
 class NameInUse(ConfigError):
     """A daemon of this name is connected already, and this one is not to stand by."""
@@ -160,11 +163,17 @@ class Daemon:
     async def _serve_run(self, run: str, letters: "asyncio.Queue[Letter | None]") -> None:
         part = Part(self._site, self._session, run)
         try:
+            patience_s = None
             while not part.over:
-                letter = await letters.get()
-                if letter is None:
-                    break  # the run is closed, and whatever its leader had to say came before that
-                await self._handle(part, run, letter)
+                try:
+                    async with asyncio.timeout(patience_s):
+                        letter = await letters.get()
+                except TimeoutError:
+                    break
+                if letter is None:  # the run is closed; its leader has said farewell, by another way
+                    patience_s = FAREWELL_S if part.took_part else 0.0
+                else:
+                    await self._handle(part, run, letter)
         finally:
             await part.close()
             del self._desks[run]
