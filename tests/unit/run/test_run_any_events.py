@@ -34,7 +34,7 @@ from tests.unit.run.driver import Happening, Leader, Letter, Log
 from tests.unit.run.histories import AGREED, DATA, OTHER_DATA, a_run, a_spec, parcel, results
 from tests.unit.run.strategies import decisions
 
-NAMES = st.sampled_from("abcd")
+NAMES = st.sampled_from("abcde")
 SELDOM = st.integers(0, 9).map(lambda number: number == 9)
 PROBLEMS = SELDOM.map(lambda wrong: "not finite" if wrong else None)
 LOSSES = st.none() | st.sampled_from([0.1, 0.2, 0.3, float("nan")])

@@ -13,7 +13,8 @@ from fl.run.events import (
     Trouble,
     WeightsCompleted,
 )
-from tests.unit.run.histories import AGREED, LEADS, W, a_spec, admitted, initialised, join, opened
+from fl.run.state import apply
+from tests.unit.run.histories import AGREED, LEADS, W, a_spec, a_state, admitted, initialised, join, opened, running
 from tests.unit.run.tables import Row, check, failed, farewell, table
 
 TWO = a_spec(register=2)
@@ -183,3 +184,13 @@ def test_the_first_weights_are_made_and_sent_once(row: Row) -> None:
 )
 def test_the_first_round_opens_once_enough_have_the_model(row: Row) -> None:
     check(row)
+
+
+def test_who_could_not_build_the_model_at_first_is_no_longer_named_once_it_has() -> None:
+    # Given
+    state = a_state(ONE_IS_ENOUGH, *running("a", "b", ready=("a",)))
+    assert state.unready == (Note("b", "no room"),)
+    # When
+    state = apply(state, ClientsReady(("b",)))
+    # Then
+    assert state.unready == ()

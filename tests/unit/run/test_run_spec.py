@@ -180,6 +180,7 @@ TABLE_WANTED = "Input should be a valid dictionary"
         ("optim.client_opt", "fast", TABLE_WANTED),
         ("optim.client_opt", True, TABLE_WANTED),
         ("optim.aggregator", 3, f"{TABLE_WANTED} or instance of Plugin"),
+        ("optim.aggregator", ["averaging", {}, {}], f"{TABLE_WANTED} or instance of Plugin"),
         ("metrics", "mae", "Input should be a valid list"),
         ("model", None, f"{TABLE_WANTED} or instance of ModelConfig"),
         ("name", "no spaces", "String should match pattern '^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$'"),

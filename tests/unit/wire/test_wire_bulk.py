@@ -47,6 +47,13 @@ async def test_how_big_is_big_may_be_said(session: Session) -> None:
     assert blob_ref(tensors) is not None
 
 
+async def test_what_is_just_not_too_big_needs_no_stream(session: Session) -> None:
+    # When
+    tensors = await ship(session, a_vector(), STREAM, inline_bytes=a_vector().layout.nbytes)
+    # Then
+    assert blob_ref(tensors) is None
+
+
 async def test_what_a_killed_process_left_half_written_is_written_anew(session: Session) -> None:
     # Given
     await blob.put(session, STREAM, bytes(BIG.pack())[: INLINE_BYTES // 2])
