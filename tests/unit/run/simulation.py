@@ -32,7 +32,7 @@ Answer = Literal["good", "bad", "failure", "silence", "lost"]
 Script = Mapping[str, Answer]
 """Of one client: its answer to "init", "train 1", "evaluate 1" and so on; good where it says nothing."""
 
-PATIENCE: Final = 10_000
+PATIENCE: Final = 1_000
 """Turns after which a run hangs."""
 
 
@@ -49,6 +49,7 @@ class Simulation:
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     leaders: list[Leader] = field(default_factory=list)
     performed: int = 0
+    turns: int = 0
     answered: int = 0
     """Up to where clients have read the trace."""
 
@@ -85,10 +86,11 @@ class Simulation:
         self.performed += 1
         if self.dies(self.performed):
             raise LeaderDied
-        assert self.performed < PATIENCE, "the run hangs"
 
     def _turn(self, leader: Leader, taken: list[Letter]) -> None:
         """The next thing that happens to a leader: time passes only when nothing else is left."""
+        self.turns += 1
+        assert self.turns < PATIENCE, "the run hangs"
         if self.queue:
             taken.append(self.queue.popleft())
             leader.receive(taken[-1])
