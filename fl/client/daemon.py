@@ -197,7 +197,7 @@ class Daemon:
         except Exception as error:  # an error of ours must not end the daemon's other runs
             self._log.exception("request_failed", run=run)
             reply = Error(code=Error.Code.FAILED, text=f"{type(error).__name__}: {error}")
-        if reply is not None and not await self._send(run, reply):
+        if reply is not None and not await self._send(run, reply, answers=letter.delivery):
             part.over = True
         await letter.delivery.ack()
 
@@ -205,7 +205,7 @@ class Daemon:
         """Tell a leader of another protocol so, in words."""
         run = topology.Key.parse(delivery.routing_key).run
         self._log.warning("request_refused", run=run, reason=error)
-        await self._send(run, Error(code=Error.Code.VERSION, text=str(error)))
+        await self._send(run, Error(code=Error.Code.VERSION, text=str(error)), answers=delivery)
         await delivery.ack()
 
     async def _reject(self, delivery: Delivery, reason: str) -> None:
@@ -213,9 +213,11 @@ class Daemon:
         self._log.warning("message_rejected", key=delivery.routing_key, reason=reason)
         await delivery.reject()
 
-    async def _send(self, run: str, body: Body) -> bool:
+    async def _send(self, run: str, body: Body, *, answers: Delivery | None = None) -> bool:
         """Send to the run's leader; whether the run is still there to hear it."""
-        message = seal(wrap(run, self._site.name, body, now=self._site.clock()), user=self._session.user)
+        envelope = wrap(run, self._site.name, body, now=self._site.clock())
+        request = "" if answers is None else answers.message.message_id
+        message = seal(envelope, user=self._session.user, correlation_id=request)
         key = topology.Key(run, self._site.name, what(body))
         try:
             await self._session.publish(message, exchange=topology.UP.name, routing_key=str(key))
