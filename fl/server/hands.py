@@ -10,7 +10,8 @@ from broker.base import Delivery, Session
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
 from fl.core.state import pack_state, unpack_state
-from fl.errors import FluffleError
+from fl.core.vector import NumpyVector
+from fl.errors import BadMessage, FluffleError, RunFailed
 from fl.log import EventLog
 from fl.run.commands import Append, Close, Command, CompleteWeights, Drop, Fold, Hold, Release, SetTimer, Sweep
 from fl.run.events import ClientResult, Event, Folded, Kind, StartFailed, WeightsCompleted
@@ -29,6 +30,10 @@ from fl.wire.tensors import open_parcel
 
 Clock = Callable[[], float]
 Reply = TypeVar("Reply", TrainReply, EvaluateReply)
+
+
+class StartOver(Exception):
+    """What was vetted is not there any more: lead again from the log, and vet what comes again."""
 
 
 class Hands:
@@ -125,18 +130,14 @@ class Hands:
         return WeightsCompleted(command.data_info, await self._shelf.put_weights(weights, 0))
 
     async def _fold_training(self, state: RunState, command: Fold) -> Folded:
-        assert state.weights is not None, "a round starts from weights"
-        weights = await self._shelf.weights(state.weights)
+        weights, optimizer = await self._ground(state)
         fold, results = aggregator_of(state.spec).start(weights.layout), []
         for client in command.clients:
             reply = self._held_reply(client, TrainReply)
             steps, samples = reply.n_steps, reply.n_samples
-            update = await self._shelf.read(reply.update)
+            update = await self._read_update(client, reply)
             await asyncio.to_thread(fold.add, update, client=client, n_steps=steps, n_samples=samples)
             results.append(ClientResult(client, n_steps=steps, n_samples=samples, seconds=reply.seconds))
-        optimizer = Optimizer.from_config(state.spec.optim.server_opt)
-        if state.server_state is not None:
-            optimizer.set_state(unpack_state(await self._shelf.read(open_parcel(state.server_state))))
         weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer)
         return Folded(
             tuple(results),
@@ -144,6 +145,25 @@ class Hands:
             server_state=await self._shelf.put_state(pack_state(optimizer.get_state()), command.round),
             note=note,
         )
+
+    async def _ground(self, state: RunState) -> tuple[NumpyVector, Optimizer]:
+        """What the last commit left to go on from. Raises `RunFailed` when it is gone from the broker."""
+        assert state.weights is not None, "a round starts from weights"
+        optimizer = Optimizer.from_config(state.spec.optim.server_opt)
+        try:
+            weights = await self._shelf.weights(state.weights)
+            if state.server_state is not None:
+                optimizer.set_state(unpack_state(await self._shelf.read(open_parcel(state.server_state))))
+        except (BadMessage, ValueError) as error:
+            raise RunFailed(f"what round {state.trained} left cannot be read any more: {error}") from None
+        return weights, optimizer
+
+    async def _read_update(self, client: str, reply: TrainReply) -> NumpyVector:
+        """An update that was vetted. Raises `StartOver` when it has changed or gone since."""
+        try:
+            return await self._shelf.read(reply.update)
+        except BadMessage as error:
+            raise StartOver(f"the update of {client} is gone: {error}") from None
 
     def _fold_evaluation(self, state: RunState, command: Fold) -> Folded:
         replies = [(client, self._held_reply(client, EvaluateReply)) for client in command.clients]

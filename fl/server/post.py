@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from broker import topology
 from broker.base import Delivery, Session, Subscription
@@ -16,6 +17,13 @@ GONE_AFTER_S = 60.0
 Item = Delivery | TimeUp | ClientsGone
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Alarm:
+    """One setting of a timer: it counts only as long as it is the last one."""
+
+    timer: Timer
+
+
 class QueueGone(Exception):
     """The run's queue was deleted: somebody else has ended the run."""
 
@@ -26,8 +34,9 @@ class Post:
     def __init__(self, session: Session, deliveries: Subscription) -> None:
         self._session = session
         self._deliveries = deliveries
-        self._queue: asyncio.Queue[Item | ConnectionLost | QueueGone] = asyncio.Queue()
+        self._queue: asyncio.Queue[Item | Alarm | ConnectionLost | QueueGone] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self.awaited: frozenset[str] = frozenset()
         """Clients whose queues are looked at."""
 
@@ -36,18 +45,23 @@ class Post:
 
     async def next(self) -> Item:
         """What comes next. Raises `QueueGone`, `ConnectionLost`."""
-        item = await self._queue.get()
-        if isinstance(item, ConnectionLost | QueueGone):
-            raise item
-        return item
+        while True:
+            item = await self._queue.get()
+            if isinstance(item, ConnectionLost | QueueGone):
+                raise item
+            if not isinstance(item, Alarm):
+                return item
+            if item is self._alarm:
+                return TimeUp(item.timer)
 
     def set_timer(self, timer: Timer, seconds: float | None) -> None:
-        """Announce `TimeUp` after `seconds`, and forget the timer that was set before."""
+        """Announce `TimeUp` after `seconds`, and forget the timer that was set before, even if it has run out."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer = self._alarm = None
         if seconds is not None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._queue.put_nowait, TimeUp(timer))
+            self._alarm = Alarm(timer)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._queue.put_nowait, self._alarm)
 
     async def collect(self) -> None:
         """Pass deliveries on until the queue is deleted or the session lost."""

@@ -12,6 +12,7 @@ from broker.errors import NotFound, Retryable
 from broker.topology import MARKER
 from fl.errors import BadMessage
 from fl.log import EventLog
+from fl.server.hands import StartOver
 from fl.server.leader import Seat, lead
 from fl.server.post import QueueGone
 from fl.server.run_log import Deposed, RunOver
@@ -47,6 +48,9 @@ async def attend(seat: Seat, submitted: Submitted) -> None:
                     await lead(seat, submitted, deliveries, first)
             except Deposed:
                 seat.log.warning("deposed", run=submitted.run)
+                continue
+            except StartOver as error:
+                seat.log.warning("leading_again", run=submitted.run, reason=error)
                 continue
             except BadMessage as error:
                 seat.log.warning("run_left_to_others", run=submitted.run, reason=error)

@@ -13,6 +13,9 @@ from fl.wire.tensors_pb2 import Tensors
 INLINE_BYTES: Final = 256 * 1024
 """Up to here a vector travels inside its message."""
 
+NEXT_CHUNK_S: Final = 10.0
+"""How long the broker may take over the next chunk: a blob is whole before anybody is told of it."""
+
 
 async def ship(session: Session, vector: NumpyVector, stream: str, *, inline_bytes: int = INLINE_BYTES) -> Tensors:
     """Tensors that anybody may read: inline, or safe in `stream` once this returns."""
@@ -31,6 +34,6 @@ async def fetch(session: Session, tensors: Tensors) -> NumpyVector:
     if ref.sha256 != tensors.digest or ref.size != read_layout(tensors.layout).nbytes:
         raise BadMessage(f"tensors: the blob in {ref.stream} is announced with another digest or size than they have")
     try:
-        return unpack(tensors, await blob.get(session, ref))
+        return unpack(tensors, await blob.get(session, ref, timeout_s=NEXT_CHUNK_S))
     except BadBlob as error:
         raise BadMessage(str(error)) from None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from broker import topology
+from broker.base import Binding, Queue
 from fl.core.vector import NumpyVector
 from fl.run.events import (
     ClientsAdmitted,
@@ -22,7 +23,7 @@ from fl.run.step import LOGIC_VERSION
 from fl.wire.messages_pb2 import DataInfo, TrainRequest
 from fl.wire.records import read_record, write_record
 from tests.integration.parties import Parties, stored
-from tests.integration.world import N_FEATURES, Puppet, make_spec, of_kind, regression, run_here, sites_of
+from tests.integration.world import N_FEATURES, Puppet, garbage, make_spec, of_kind, regression, run_here, sites_of
 
 START = NumpyVector.from_arrays({"coef": np.full((1, N_FEATURES), 0.5), "intercept": np.ones(1)})
 TWO = {name: regression(seed) for seed, name in enumerate(("ant", "bee"))}
@@ -214,3 +215,44 @@ async def test_a_run_with_bulk_weights_leaves_its_log_and_its_final_weights(memo
     shared = {"fl.runs", "fl.dead", "fl.client.ant", "fl.client.slow"}
     assert left - weights == shared | {topology.run_log(run)}
     assert len(weights) == 1
+
+
+async def test_an_update_that_is_gone_after_it_was_vetted_is_left_out_and_the_round_goes_on(memory_url: str) -> None:
+    # Given a round in which one client's bulk has been vetted, and another one's reply is awaited
+    n_features = 50_000
+    big = NumpyVector.from_arrays({"coef": np.full((1, n_features), 0.001), "intercept": np.zeros(1)})
+    info = DataInfo(n_samples=10, n_features=n_features, input_shape=[0, n_features])
+    bee = Puppet("bee", info=info, weights=big)
+    bee.withhold(1)
+    (ant,) = await sites_of({"ant": regression(0, n=12, n_features=n_features)})
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(make_spec(rounds=1, clients=2), big)
+        replies = Binding("replies", topology.UP.name, f"{submission.run}.ant.train_reply")
+        await parties.owner.declare(Queue(replies.queue), replies)
+        parties.worker()
+        parties.daemon(ant)
+        parties.puppet(bee, submission.run)
+        await until_asked(bee, 1)
+        await until_looked_at(parties, replies)
+
+        # When the bulk disappears before the fold
+        await parties.owner.delete(topology.update_stream(submission.run, 1, "ant"))
+        bee.let_go(1)
+        outcome = await parties.outcome(submission)
+
+        # Then somebody leads again from the log, and commits the round without it
+        records = await parties.records(submission)
+        (committed,) = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
+        assert outcome.status is Status.FINISHED
+        assert [one.client for one in committed.participants] == ["bee"]
+        assert [note.client for note in committed.dropped] == ["ant"]
+        assert len(of_kind(records, LeaderStarted)) == 2
+
+
+async def until_looked_at(parties: Parties, replies: Binding) -> None:
+    """Wait until the leader has looked at a reply, of which `replies` gets a copy: it takes what comes in order."""
+    async with asyncio.timeout(20.0), await parties.owner.consume(replies.queue, prefetch=1) as copies:
+        await anext(copies)
+    run = topology.Key.parse(replies.key).run
+    await parties.owner.publish(garbage(), routing_key=topology.run_queue(run))
+    await parties.dead_letters(1)
