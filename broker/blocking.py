@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-import pika  # type: ignore[import-untyped] # it ships no types
-from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped] # likewise
-from pika.adapters.utils.connection_workflow import AMQPConnectorException  # type: ignore[import-untyped] # likewise
-from pika.exceptions import (  # type: ignore[import-untyped] # likewise
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import (
     AMQPError,
     ChannelClosedByBroker,
     ConnectionClosedByBroker,

@@ -84,7 +84,7 @@ def _line(axes: "Axes", rows: Sequence[Mapping[str, float]], key: str, **style: 
 
 
 def _dress(axes: "Axes", what: str, *, legend_columns: int) -> None:
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415  # likewise
 
     axes.set_title(f"{what} after each round", loc="left", fontsize=11, color=INK)
     axes.set_xlabel("round", color=INK)
