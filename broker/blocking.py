@@ -165,7 +165,14 @@ def _connect(address: Address, timeout_s: float) -> pika.BlockingConnection:
     except ssl.SSLCertVerificationError as error:
         raise untrusted(address, error) from error
     except (AMQPError, AMQPConnectorException, OSError) as error:
-        raise Unreachable(f"no broker answers at {address} within {timeout_s:g} s: {error!r}") from error
+        raise Unreachable(f"no broker answers at {address} within {timeout_s:g} s: {_root(error)}") from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """What lies under the library's wrapping, such as the operating system's refusal."""
+    wrapped = [getattr(error, "exception", None), *error.args]
+    inner = next((each for each in wrapped if isinstance(each, BaseException)), None)
+    return error if inner is None else _root(inner)
 
 
 @contextmanager
