@@ -1,6 +1,7 @@
 """One connection to RabbitMQ. It is never repaired: when it is lost, everything on it is."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -30,6 +31,7 @@ async def open_session(url: str, *, name: str, heartbeat_s: int = 5, timeout_s: 
     A connection over which nothing comes for three times `heartbeat_s` is lost; the broker waits for two.
     """
     address = parse_address(url)
+    _leave_logs_to_the_program()
     try:
         async with asyncio.timeout(timeout_s):
             connection = await _connect(address, name=name, heartbeat_s=heartbeat_s)
@@ -127,6 +129,13 @@ async def _connect(address: Address, *, name: str, heartbeat_s: int) -> Abstract
         heartbeat=heartbeat_s,
         client_properties={"connection_name": name},
     )
+
+
+def _leave_logs_to_the_program() -> None:
+    """Keep the library's warnings, of queues deleted as planned, off the terminal of a program without logging."""
+    library = logging.getLogger("aiormq")
+    if not library.handlers:
+        library.addHandler(logging.NullHandler())
 
 
 async def _declare(channel: AbstractChannel, item: Declarable) -> None:
