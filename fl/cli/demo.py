@@ -19,6 +19,7 @@ from fl.cli.demo_table import show_comparison
 from fl.cli.fleet import Fleet
 from fl.cli.progress import Progress
 from fl.cli.quickrun import run_and_show
+from fl.cli.terminal import silence_logs, terminal
 from fl.errors import ConfigError
 from fl.examples.heart.compare import Comparison, compare
 from fl.examples.heart.folder import write_example
@@ -40,7 +41,8 @@ def run_demo(*, broker: bool, out: Path, seed: int, rounds: int | None, console:
     Embedded, all is in this process. With `broker`, a private RabbitMQ and a process for each worker and each
     hospital; the weights come out the same, bit for bit. Raises `FluffleError` or `BrokerError` where it cannot.
     """
-    console = console or Console()
+    silence_logs()
+    console = console or terminal()
     if seed < 0:
         raise ConfigError(f"--seed {seed}: use a number of at least 0")
     hospitals = load_hospitals(seed)
@@ -109,12 +111,12 @@ def _report(outcome: Outcome, hospitals: Sequence[Hospital], *, out: Path, conso
     try:
         written.append(_draw(outcome.history, out, judge(part=lambda hospital: hospital.valid)))
     except ConfigError as error:
-        console.print(f"no curves: {error}", highlight=False)
+        console.print(f"no curves: {error}")
     for path in written:
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {path}", soft_wrap=True)
     digest = hashlib.sha256(outcome.weights.pack()).hexdigest()
-    console.print(f"The weights are {digest[:16]}, with this seed over any broker.", highlight=False)
-    console.print(f"The same again: fluffle quickrun {out / 'heart' / 'run.toml'}", highlight=False, soft_wrap=True)
+    console.print(f"The weights are {digest[:16]}, with this seed over any broker.")
+    console.print(f"The same again: fluffle quickrun {out / 'heart' / 'run.toml'}", soft_wrap=True)
 
 
 def _draw(history: History, out: Path, watched: Comparison) -> Path:

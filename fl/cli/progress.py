@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from fl.cli.frame import frame, lines
+from fl.cli.terminal import terminal
 from fl.cli.view import View
 from fl.run.spec import RunSpec
 from fl.submit.history import Happened
@@ -22,7 +23,7 @@ class Progress:
     def __init__(
         self, run: str, spec: RunSpec, *, console: Console | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        self._console = console or Console()
+        self._console = console or terminal()
         self._clock = clock
         self._view = View.before(run, spec)
         self._live = Live(console=self._console, get_renderable=self._frame) if self._console.is_terminal else None

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from broker.connect import open_session
 from fl.cli.progress import Progress
+from fl.cli.terminal import silence_logs, terminal
 from fl.client.config import ClientConfig
 from fl.client.learner import Data
 from fl.client.setup import describe, site_from_data
@@ -31,11 +32,12 @@ def run_quickly(file: Path, *, broker: str | None, out: Path) -> None:
     experiment = Experiment.from_file(file)
     if not experiment.clients:
         raise ConfigError(f"{file}: no [[clients]]: quickrun needs the data of at least one, with name and train.path")
-    console = Console()
+    silence_logs()
+    console = terminal()
     submission = prepare(experiment.spec, None, sender="quickrun", now=time.time())
     outcome = asyncio.run(run_and_show(experiment, submission, broker or f"memory://{uuid4().hex}", console=console))
     for path in save_outcome(outcome, out):
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {path}", soft_wrap=True)
     outcome.require()
 
 

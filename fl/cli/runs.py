@@ -6,7 +6,6 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from broker import topology
@@ -14,6 +13,7 @@ from broker.blocking import BlockingBroker
 from broker.connect import open_session
 from broker.errors import NotFound, Unroutable
 from fl.cli.progress import Progress
+from fl.cli.terminal import terminal
 from fl.core.files import read_vector
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError, RunFailed
@@ -31,7 +31,7 @@ def submit_run(file: Path, url: str, *, weights: Path | None, watch: bool, timeo
     experiment = Experiment.from_file(file)
     if experiment.clients:
         note = f"note: the [[clients]] of {file} are for quickrun; sites bring their own data"
-        Console(stderr=True).print(note, highlight=False, soft_wrap=True)
+        terminal(stderr=True).print(note, soft_wrap=True)
     start = None if weights is None else read_vector(weights)[0]
     submission = prepare(experiment.spec, start, sender=getpass.getuser(), now=time.time())
     with BlockingBroker(url, timeout_s=timeout_s) as broker:
@@ -51,9 +51,9 @@ def list_runs(url: str, *, everything: bool, timeout_s: float) -> None:
         for entry in shown:
             table.add_row(*_row(entry, _state(broker, entry)))
     if shown:
-        Console().print(table)
+        terminal().print(table)
     else:
-        Console().print("no runs" if everything or not register else "no open runs; --all shows those that are over")
+        terminal().print("no runs" if everything or not register else "no open runs; --all shows those that are over")
 
 
 def watch_run(run: str, url: str) -> None:
