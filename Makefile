@@ -7,7 +7,9 @@ PYTHON ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The demo needs the one; tests, checks and measurements also need torch, TensorFlow and tools, which take longer to come.
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
 
 # The compiler has an environment of its own: it pins an older protobuf than the one we run with.
 GRPCIO_TOOLS := 1.80.0
@@ -30,10 +32,10 @@ help: ## say what there is
 demo: $(READY) $(if $(BROKER),rabbitmq) ## train one model on the data of four hospitals; BROKER=1: through a private RabbitMQ
 	@$(BIN)/fluffle demo $(if $(BROKER),--broker)
 
-test: $(READY) rabbitmq ## run every test; ARGS='-k blob -x' goes to pytest
+test: $(DEV_READY) rabbitmq ## run every test; ARGS='-k blob -x' goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY) check-proto ## check style, types, the direction of imports, and that generated code is current
+lint: $(DEV_READY) check-proto ## check style, types, the direction of imports, and that generated code is current
 	@echo "ruff check" && $(BIN)/ruff check --quiet .
 	@echo "ruff format --check" && $(BIN)/ruff format --quiet --check .
 	@echo "mypy" && $(BIN)/mypy
@@ -46,7 +48,7 @@ proto: $(PROTO_READY) ## generate fl/wire/*_pb2.py and .pyi from proto/
 check-proto: $(PROTO_READY) ## fail if generating again would change fl/wire
 	@echo "check-proto" && .ci/check-proto $(PROTOC) $(PROTOS)
 
-bench: $(READY) rabbitmq ## measure rounds against the bare broker; ARGS='--most-mb 100' for larger weights
+bench: $(DEV_READY) rabbitmq ## measure rounds against the bare broker; ARGS='--most-mb 100' for larger weights
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## remove environments, caches and build products
@@ -60,6 +62,11 @@ rabbitmq:
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (a minute or two)"
 	@$(call environment,$(VENV))
+	@$(BIN)/$(INSTALL) -c constraints.txt -e '.[sklearn]'
+	@touch $@
+
+$(DEV_READY): $(READY)
+	@echo "Adding torch, TensorFlow and tools to $(VENV) (a few minutes)"
 	@$(BIN)/$(INSTALL) -c constraints.txt -e '.[dev]'
 	@touch $@
 

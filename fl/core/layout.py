@@ -1,7 +1,8 @@
 """Names, dtypes and shapes of a vector's tensors, and where each lies in its buffers."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
 FLOATS: Final = {"float16": 2, "float32": 4, "float64": 8}
@@ -12,6 +13,21 @@ ITEM_SIZES: Final = FLOATS | OTHERS
 """Bytes per element of every dtype a vector may hold."""
 
 
+class Role(StrEnum):
+    """What becomes of a model's tensor in a run. Tensors of a layout come in this order."""
+
+    TRAINABLE = "trainable"
+    """Changed by training steps; in every update, and in what the server's optimizer sees."""
+    BUFFER = "buffer"
+    """Changed by running the model, as BatchNorm's statistics are; in every update, and averaged as it is."""
+    FIXED = "fixed"
+    """Sent once, when a run starts: frozen parameters, counters, statistics that each site keeps to itself."""
+
+
+SHARED: Final = (Role.TRAINABLE, Role.BUFFER)
+"""Of the tensors that travel in every round."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One tensor of a vector, without its values."""
@@ -19,6 +35,7 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    role: Role = Role.TRAINABLE
 
     def __post_init__(self) -> None:
         if self.dtype not in ITEM_SIZES:
@@ -40,14 +57,15 @@ class TensorSpec:
         return self.dtype in FLOATS
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.dtype}{list(self.shape)}"
+        kind = "" if self.role is Role.TRAINABLE else f"{self.role} "
+        return f"{self.name}: {kind}{self.dtype}{list(self.shape)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The tensors of a vector, in order: floats in one buffer of one dtype, each other tensor in its own.
 
-    Raises `ValueError` when a name comes twice or when two float dtypes are mixed.
+    Raises `ValueError` when a name comes twice, when two float dtypes are mixed, or when roles are not in their order.
     """
 
     specs: tuple[TensorSpec, ...]
@@ -60,6 +78,11 @@ class Layout:
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"tensor {twice!r} comes twice in one layout")
+        order = [list(Role).index(spec.role) for spec in self.specs]
+        if order != sorted(order):
+            raise ValueError(
+                f"tensors come in the order {', '.join(Role)}, but these are: {', '.join(map(str, self.specs))}"
+            )
         first = next((spec for spec in self.specs if spec.is_float), None)
         for spec in self.float_specs:
             if first is not None and spec.dtype != first.dtype:
@@ -71,6 +94,11 @@ class Layout:
     @property
     def float_specs(self) -> tuple[TensorSpec, ...]:
         return tuple(spec for spec in self.specs if spec.is_float)
+
+    @property
+    def float_sizes(self) -> tuple[int, ...]:
+        """Elements of each float tensor."""
+        return tuple(spec.size for spec in self.float_specs)
 
     @property
     def other_specs(self) -> tuple[TensorSpec, ...]:
@@ -86,9 +114,19 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         return tuple(spec.name for spec in self.specs)
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Those that some tensor has, in order."""
+        found = {spec.role for spec in self.specs}
+        return tuple(role for role in Role if role in found)
+
+    def select(self, *roles: Role) -> "Layout":
+        """The tensors of these roles alone."""
+        return Layout(tuple(spec for spec in self.specs if spec.role in roles))
+
     def with_float_dtype(self, dtype: str) -> "Layout":
         """The same tensors, floats as `dtype`."""
-        return Layout(tuple(TensorSpec(spec.name, dtype, spec.shape) if spec.is_float else spec for spec in self.specs))
+        return Layout(tuple(replace(spec, dtype=dtype) if spec.is_float else spec for spec in self.specs))
 
 
 def check_same(a: Layout, b: Layout) -> None:

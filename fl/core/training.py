@@ -88,7 +88,7 @@ def train_round(
     start, n_steps, n_samples, n_epoch = clock(), 0, 0, 0
     for batch, is_last in _endless(dataset, batching, rng):
         optimizer.run_train_step(model, batch, sclip)
-        n_steps, n_samples, n_epoch = n_steps + 1, n_samples + batch.x.shape[0], n_epoch + is_last
+        n_steps, n_samples, n_epoch = n_steps + 1, n_samples + batch.n_samples, n_epoch + is_last
         if effort.is_spent(n_epoch=n_epoch, n_steps=n_steps, seconds=clock() - start):
             break
     return TrainResult(n_steps, n_samples, n_epoch, clock() - start)
@@ -116,7 +116,7 @@ def evaluate_round(
     in_order = dataset.generate_batches(**batching.options(), rng=np.random.default_rng(0))
     for n_steps, batch in enumerate(in_order, start=1):
         raw = model.forward(batch)
-        losses = model.loss_function(batch.y, raw)  # type: ignore[arg-type]  # a missing target is the model's to refuse
+        losses = model.loss_function(batch.y, raw)  # a missing target is the model's to refuse
         metrics.update(batch.y, model.to_predictions(raw), batch.weights, losses=losses)
         loss.update(batch.y, losses, batch.weights)
         if effort.is_spent(n_epoch=0, n_steps=n_steps, seconds=clock() - start):

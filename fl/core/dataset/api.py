@@ -16,11 +16,21 @@ from fl.errors import DataError
 
 
 class Batch(NamedTuple):
-    """Some samples. `x` is an array or, from sparse data, a scipy CSR matrix; its first axis counts the samples."""
+    """Some samples: `x` is an array, from sparse data a scipy CSR matrix, or what a framework's model takes.
+
+    That may be a tensor, or a tuple, list or dict of arrays or tensors, the first axis of each counting the samples.
+    """
 
     x: Any
-    y: Array | None = None
-    weights: Array | None = None
+    y: Any = None
+    weights: Any = None
+
+    @property
+    def n_samples(self) -> int:
+        x = self.x
+        while isinstance(x, tuple | list | dict):
+            x = next(iter(x.values() if isinstance(x, dict) else x))
+        return int(x.shape[0])
 
 
 class Dataset(Registered, ABC, register=False):

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fl.core.data_info import DataInfo
 from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy
@@ -17,7 +19,16 @@ class Model(Registered, ABC, register=False):
     `raw` is the model's output before it becomes a prediction: what its loss is a function of.
     """
 
-    registry: ClassVar[Registry["Model"]] = Registry("model", {"sklearn-sgd": "fl.core.model.sklearn:SklearnSGDModel"})
+    registry: ClassVar[Registry["Model"]] = Registry(
+        "model",
+        {
+            "sklearn-sgd": "fl.core.model.sklearn:SklearnSGDModel",
+            "tensorflow": "fl.core.model.tensorflow:TensorflowModel",
+            "torch": "fl.core.model.torch:TorchModel",
+        },
+    )
+    shares_generator: ClassVar[bool] = False
+    """Whether training draws from a random generator of the whole process, so that models there train in turn."""
 
     @classmethod
     def initial_weights(cls, config: Mapping[str, Any], data_info: DataInfo) -> NumpyVector | None:
@@ -34,11 +45,26 @@ class Model(Registered, ABC, register=False):
 
     @abstractmethod
     def get_weights(self, trainable: bool = False) -> Vector:
-        """A copy of all weights, or of those that training changes."""
+        """A copy of all tensors, with their roles in the layout, or of the trainable ones alone."""
 
     @abstractmethod
     def set_weights(self, weights: Vector, trainable: bool = False) -> None:
-        """Copy weights in. Raises `ValueError` naming the first tensor that differs."""
+        """Copy in all tensors or, where `weights` has only some of the roles, all tensors of these roles.
+
+        `trainable` says that they must be the trainable ones. Raises `ValueError` naming the first that differs.
+        """
+
+    def start_round(self, rng: np.random.Generator) -> None:
+        """From here on, whatever the model itself draws, as dropout does, derives from `rng`."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What this site's model keeps from round to round and sends to nobody, such as its own statistics."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that `get_state` gave. Raises `ValueError` when it is not this model's."""
+        if state:
+            raise ValueError(f"model {self.name!r} keeps no state, but got {', '.join(state)}")
 
     @abstractmethod
     def compute_batch_gradients(
@@ -48,11 +74,17 @@ class Model(Registered, ABC, register=False):
 
         With `max_norm`, each sample's gradient is clipped to that norm, over all tensors or over each by itself,
         after it is multiplied by its weight. The layout is that of the trainable weights. Raises `DataError`.
+
+        The vector may be a buffer of the model, which the next call overwrites: who keeps it, copies it.
         """
 
     @abstractmethod
     def apply_updates(self, updates: Vector) -> None:
         """Take updates off the trainable weights."""
+
+    def trainable_view(self) -> Vector:
+        """The trainable weights, to be read at once: memory may be the model's, and change with the next update."""
+        return self.get_weights(trainable=True)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Any:

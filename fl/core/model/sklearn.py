@@ -125,6 +125,9 @@ class SklearnSGDModel(Model):
         check_same(mine.layout, theirs.layout)
         mine.flat[...] = theirs.flat
 
+    def trainable_view(self) -> NumpyVector:
+        return self._known_weights()
+
     def apply_updates(self, updates: Vector) -> None:
         weights = self._known_weights()
         weights -= updates

@@ -72,7 +72,7 @@ class Optimizer:
     def compute_updates(self, source: Vector | Model, gradients: Vector) -> Vector:
         """What to take off the weights; `source` is the trainable weights, or the model that has them."""
         if self.regularizers or self.w_decay:
-            weights = source.get_weights(trainable=True) if isinstance(source, Model) else source
+            weights = source.trainable_view() if isinstance(source, Model) else source
             for regularizer in self.regularizers:
                 gradients = regularizer.run(gradients, weights)
         for module in self.modules:

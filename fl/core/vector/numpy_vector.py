@@ -1,11 +1,5 @@
-"""Named tensors over one contiguous float buffer, with the arithmetic that optimizers and aggregators need.
+"""Vectors of numpy arrays: what travels, what servers compute with, and what scikit-learn's models are of."""
 
-Arithmetic is element-wise over the floats. Integer and boolean tensors are kept apart and take no part in it: a
-result carries those of its left operand. Scalars never change a vector's dtype.
-"""
-
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, Self
@@ -13,9 +7,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from fl.core.layout import Layout, TensorSpec, check_same
-
-__all__ = ["Layout", "NumpyVector", "TensorSpec", "Vector", "check_same"]
+from fl.core.layout import Layout, TensorSpec
+from fl.core.vector.api import Vector
 
 Array = npt.NDArray[Any]
 CHUNK = 1 << 16
@@ -27,134 +20,14 @@ def chunks(size: int) -> Iterator[slice]:
     return (slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK))
 
 
-class Vector(ABC):
-    """Named tensors of one framework.
-
-    A backend gives `flat`, a 1-D tensor of all floats with the operators of its framework, and what has no operator.
-    Vectors of different layouts do not mix: `ValueError` names the first tensor that differs.
-    """
-
-    __slots__ = ("flat", "layout")
-    __array_ufunc__ = None  # so that `np.float64(2) * vector` asks the vector
-
-    flat: Any
-    layout: Layout
-
-    @abstractmethod
-    def _like(self, flat: Any) -> Self:
-        """A vector of this layout, and with these integer tensors, over another float buffer."""
-
-    @abstractmethod
-    def _operand(self, other: object) -> Any:
-        """`other` as what may stand beside `flat` in an operator, or NotImplemented. Raises `ValueError`."""
-
-    def __add__(self, other: object) -> Self:
-        value = self._operand(other)
-        return value if value is NotImplemented else self._like(self.flat + value)
-
-    def __radd__(self, other: object) -> Self:
-        return self.__add__(other)
-
-    def __sub__(self, other: object) -> Self:
-        value = self._operand(other)
-        return value if value is NotImplemented else self._like(self.flat - value)
-
-    def __rsub__(self, other: object) -> Self:
-        value = self._operand(other)
-        return value if value is NotImplemented else self._like(value - self.flat)
-
-    def __mul__(self, other: object) -> Self:
-        value = self._operand(other)
-        return value if value is NotImplemented else self._like(self.flat * value)
-
-    def __rmul__(self, other: object) -> Self:
-        return self.__mul__(other)
-
-    def __truediv__(self, other: object) -> Self:
-        value = self._operand(other)
-        return value if value is NotImplemented else self._like(self.flat / value)
-
-    def __rtruediv__(self, other: object) -> Self:
-        value = self._operand(other)
-        return value if value is NotImplemented else self._like(value / self.flat)
-
-    def __pow__(self, other: object) -> Self:
-        value = self._operand(other)
-        return value if value is NotImplemented else self._like(self.flat**value)
-
-    def __rpow__(self, other: object) -> Self:
-        value = self._operand(other)
-        return value if value is NotImplemented else self._like(value**self.flat)
-
-    def __neg__(self) -> Self:
-        return self._like(-self.flat)
-
-    @abstractmethod
-    def arrays(self) -> dict[str, Any]:
-        """Every tensor by its name, as views where the framework has them."""
-
-    @abstractmethod
-    def sign(self) -> Self: ...
-
-    @abstractmethod
-    def sqrt(self) -> Self: ...
-
-    @abstractmethod
-    def minimum(self, other: object) -> Self:
-        """Element-wise, with a scalar or a vector."""
-
-    @abstractmethod
-    def maximum(self, other: object) -> Self:
-        """Element-wise, with a scalar or a vector."""
-
-    @abstractmethod
-    def sum(self) -> float:
-        """Of all elements."""
-
-    @abstractmethod
-    def dot(self, other: Self) -> float:
-        """Inner product over all elements."""
-
-    def norm(self) -> float:
-        """Euclidean norm over all elements."""
-        return math.sqrt(self.dot(self))
-
-    @abstractmethod
-    def zeros_like(self) -> Self:
-        """Floats and integers all zero."""
-
-    @abstractmethod
-    def copy(self) -> Self: ...
-
-    @abstractmethod
-    def astype(self, dtype: str) -> Self:
-        """Floats cast to `dtype`; integer tensors stay as they are."""
-
-    @abstractmethod
-    def to_numpy(self) -> "NumpyVector":
-        """The same values as what travels and what servers compute with; shares memory where it can."""
-
-    @abstractmethod
-    def first_nonfinite(self) -> str | None:
-        """Name of the first tensor that holds a NaN or an infinity."""
-
-    def is_finite(self) -> bool:
-        return self.first_nonfinite() is None
-
-
 class NumpyVector(Vector):
-    """A vector of numpy arrays. The constructor shares the buffers it is given."""
+    """A vector of numpy arrays."""
 
-    __slots__ = ("others",)
+    __slots__ = ()
     __hash__ = None  # type: ignore[assignment]  # vectors are mutable
 
     flat: Array
     others: tuple[Array, ...]
-
-    def __init__(self, layout: Layout, flat: Array, others: tuple[Array, ...] = ()) -> None:
-        self.layout = layout
-        self.flat = flat
-        self.others = others
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.ArrayLike]) -> Self:
@@ -196,27 +69,17 @@ class NumpyVector(Vector):
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
     def arrays(self) -> dict[str, Array]:
-        views: dict[str, Array] = {}
-        others = iter(self.others)
-        start = 0
-        for spec in self.layout.specs:
-            if spec.is_float:
-                views[spec.name] = self.flat[start : start + spec.size].reshape(spec.shape)
-                start += spec.size
-            else:
-                views[spec.name] = next(others)
-        return views
+        """Every tensor by its name, as views."""
+        return super().arrays()
 
-    def _like(self, flat: Array) -> Self:
-        return type(self)(self.layout, flat, self.others)
+    def _shaped(self, flat: Array, shape: tuple[int, ...]) -> Array:
+        return flat.reshape(shape)
 
     def _operand(self, other: object) -> Any:
         if type(other) is float or type(other) is int:
             return other
         if isinstance(other, NumpyVector):
-            if other.layout is not self.layout:
-                check_same(self.layout, other.layout)
-            return other.flat
+            return self._flat_of(other)
         # numpy's own scalars would turn float32 into float64
         return float(other) if isinstance(other, Real) else NotImplemented
 
@@ -253,9 +116,13 @@ class NumpyVector(Vector):
         return self._like(np.sqrt(self.flat))
 
     def minimum(self, other: object) -> Self:
+        if isinstance(other, Vector) and not isinstance(other, NumpyVector):
+            return other.minimum(self)  # type: ignore[return-value]  # the other framework's, as with operators
         return self._like(np.minimum(self.flat, self._required(other)))
 
     def maximum(self, other: object) -> Self:
+        if isinstance(other, Vector) and not isinstance(other, NumpyVector):
+            return other.maximum(self)  # type: ignore[return-value]  # likewise
         return self._like(np.maximum(self.flat, self._required(other)))
 
     def _required(self, other: object) -> Any:
@@ -267,13 +134,25 @@ class NumpyVector(Vector):
     def sum(self) -> float:
         return float(self.flat.sum(dtype=np.float64))
 
-    def dot(self, other: Self) -> float:
-        """Inner product, summed in float64 whatever the vectors' dtype."""
+    def dot(self, other: Vector) -> float:
+        if not isinstance(other, NumpyVector):
+            return other.dot(self)
         theirs = self._required(other)
         if self.flat.dtype == np.float64:
             return float(np.dot(self.flat, theirs))
         parts = chunks(self.flat.size)
         return float(sum(np.dot(self.flat[part].astype(np.float64), theirs[part]) for part in parts))
+
+    def tensor_norms(self) -> Array:
+        sizes = np.array(self.layout.float_sizes, dtype=np.intp)
+        filled = sizes > 0
+        norms = np.zeros(len(sizes))
+        squares = np.square(self.flat, dtype=np.float64)
+        norms[filled] = np.sqrt(np.add.reduceat(squares, (np.cumsum(sizes) - sizes)[filled]))
+        return norms.astype(self.flat.dtype)
+
+    def scale_tensors(self, factors: Array) -> Self:
+        return self._like(self.flat * np.repeat(factors, self.layout.float_sizes))
 
     def zeros_like(self) -> Self:
         return type(self).zeros(self.layout)
@@ -290,14 +169,6 @@ class NumpyVector(Vector):
 
     def is_finite(self) -> bool:
         return all(np.isfinite(self.flat[part]).all() for part in chunks(self.flat.size))
-
-    def first_nonfinite(self) -> str | None:
-        if self.is_finite():
-            return None
-        return next(name for name, array in self.arrays().items() if not np.isfinite(array).all())
-
-    def __repr__(self) -> str:
-        return f"NumpyVector({', '.join(str(spec) for spec in self.layout.specs)})"
 
 
 def _read(data: memoryview, dtype: str, size: int) -> Array:
