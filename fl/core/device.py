@@ -1,6 +1,7 @@
 """Where models compute: a policy for the process, and for what reads it when it is made or moved."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fl.errors import ConfigError
@@ -28,6 +29,7 @@ class DevicePolicy:
 class _Process:
     policy: DevicePolicy
     said_cpu: bool = False
+    said_no_gpu: bool = False
 
 
 _process = _Process(DevicePolicy())
@@ -40,6 +42,25 @@ def set_device_policy(gpu: bool, idx: int | None = None) -> None:
 
 def get_device_policy() -> DevicePolicy:
     return _process.policy
+
+
+def resolve(policy: DevicePolicy, available: Sequence[str], what: str) -> int | None:
+    """Index of the GPU to use among those that the framework `what` lists, or None for the CPU.
+
+    A GPU that is wanted where there is none is warned of once a process. Raises `ConfigError` when `idx` names one
+    that is not there.
+    """
+    if policy.idx is not None and policy.idx >= len(available):
+        listed = ", ".join(f"{index} ({name})" for index, name in enumerate(available)) or "none"
+        raise ConfigError(f"device policy: {what} sees no GPU of idx={policy.idx}; those that it sees: {listed}")
+    if not policy.gpu:
+        return None
+    if not available:
+        if not _process.said_no_gpu:
+            _process.said_no_gpu = True
+            logger.warning("device_is_cpu framework=%s reason=%s", what, "it sees no GPU here")
+        return None
+    return policy.idx or 0
 
 
 def stay_on_cpu(model: str, policy: DevicePolicy) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from fl.core import device
-from fl.core.device import DevicePolicy, get_device_policy, set_device_policy
+from fl.core.device import DevicePolicy, get_device_policy, resolve, set_device_policy
 from fl.core.model.sklearn import SklearnSGDModel
 from fl.errors import ConfigError
 
@@ -41,3 +41,27 @@ def test_a_model_of_numpy_stays_on_the_cpu_and_says_so_once(caplog: pytest.LogCa
     for _ in range(2):
         SklearnSGDModel.from_parameters("regressor").update_device_policy(DevicePolicy(gpu=True))
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+def test_the_first_gpu_is_used_unless_another_is_named() -> None:
+    assert resolve(DevicePolicy(), ["A100", "T4"], "torch") == 0
+
+
+def test_a_named_gpu_is_used() -> None:
+    assert resolve(DevicePolicy(gpu=True, idx=1), ["A100", "T4"], "torch") == 1
+
+
+def test_without_gpu_in_the_policy_the_cpu_is_used_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    assert resolve(DevicePolicy(gpu=False), ["A100"], "torch") is None
+    assert not caplog.records
+
+
+def test_without_a_gpu_here_the_cpu_is_used_and_a_warning_given_once(caplog: pytest.LogCaptureFixture) -> None:
+    assert [resolve(DevicePolicy(), [], "torch") for _ in range(2)] == [None, None]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize(("available", "listed"), [(["A100", "T4"], r"0 \(A100\), 1 \(T4\)"), ([], "none")])
+def test_a_named_gpu_that_is_not_there_is_refused_with_those_that_are(available: list[str], listed: str) -> None:
+    with pytest.raises(ConfigError, match=f"torch sees no GPU of idx=3; those that it sees: {listed}"):
+        resolve(DevicePolicy(gpu=True, idx=3), available, "torch")
