@@ -6,7 +6,7 @@ permission there pins the second word to their own name: **that word is who sent
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from broker.base import Binding, Declarable, Exchange, Queue, Stream
 
@@ -68,19 +68,28 @@ def state_stream(run_id: str, round_: int, writer: str) -> str:
     return f"fl.run.{run_id}.s.{round_}.{writer}"
 
 
-def update_stream(run_id: str, round_: int, client_name: str) -> str:
-    return f"fl.run.{run_id}.u.{round_}.{client_name}"
+def aux_stream(run_id: str, round_: int, writer: str) -> str:
+    """What the server's optimizer tells those of the clients after a round."""
+    return f"fl.run.{run_id}.a.{round_}.{writer}"
 
 
-def update(run_id: str, round_: int, client_name: str, *, max_bytes: int) -> tuple[Declarable, ...]:
+Part = Literal["u", "x"]
+"""What a client sends in bulk: its update, or what its optimizer tells the server's."""
+
+
+def update_stream(run_id: str, round_: int, client_name: str, part: Part = "u") -> str:
+    return f"fl.run.{run_id}.{part}.{round_}.{client_name}"
+
+
+def update(run_id: str, round_: int, client_name: str, *, max_bytes: int, part: Part = "u") -> tuple[Declarable, ...]:
     """The stream for one client's bulk of one round: the client writes to it through `fl.up`, and nowhere else."""
-    stream = Stream(update_stream(run_id, round_, client_name), max_bytes=max_bytes)
-    return (stream, Binding(stream.name, UP.name, update_key(run_id, round_, client_name)))
+    stream = Stream(update_stream(run_id, round_, client_name, part), max_bytes=max_bytes)
+    return (stream, Binding(stream.name, UP.name, update_key(run_id, round_, client_name, part)))
 
 
-def update_key(run_id: str, round_: int, client_name: str) -> str:
+def update_key(run_id: str, round_: int, client_name: str, part: Part = "u") -> str:
     """Four words, so that the run's queue, which takes three, does not get the chunks."""
-    return f"{run_id}.{client_name}.u.{round_}"
+    return f"{run_id}.{client_name}.{part}.{round_}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from fl.core.vector import NumpyVector
+from fl.core.vector import NumpyVector, Role
 from fl.errors import ModelError
 
 
@@ -37,7 +37,7 @@ def write_vector(path: Path, vector: NumpyVector, facts: Mapping[str, str]) -> N
     """Write a vector as safetensors, with some facts about it in the header."""
     from safetensors.numpy import save_file  # noqa: PLC0415  # servers keep no files
 
-    layout = json.dumps([[spec.name, spec.dtype, spec.shape] for spec in vector.layout.specs])
+    layout = json.dumps([[spec.name, spec.dtype, spec.shape, spec.role] for spec in vector.layout.specs])
     with replacing(path) as temporary:
         save_file(vector.arrays(), temporary, {**facts, "layout": layout})
 
@@ -55,8 +55,9 @@ def read_vector(path: Path) -> tuple[NumpyVector, dict[str, str]]:
     try:
         with safe_open(path, framework="numpy") as content:
             facts = dict(content.metadata() or {})
-            names = [name for name, *_ in json.loads(facts.pop("layout", "[]"))] or sorted(content.keys())
-            return NumpyVector.from_arrays({name: content.get_tensor(name) for name in names}), facts
+            roles = {name: Role(role) for name, _, _, role in json.loads(facts.pop("layout", "[]"))}
+            names = list(roles) or sorted(content.keys())
+            return NumpyVector.from_arrays({name: content.get_tensor(name) for name in names}, roles), facts
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path}: not a file of weights that can be read: {error}") from error
 

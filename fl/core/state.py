@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fl.core.layout import Layout, TensorSpec
+from fl.core.layout import Role
 from fl.core.vector import Array, NumpyVector, Vector
 
 STATE: Final = "state.json"
@@ -41,7 +41,7 @@ def _strip(value: Any, path: str, arrays: dict[str, Any]) -> Any:
     if isinstance(value, Vector):
         vector = value.to_numpy()
         arrays.update({f"{path}/{name}": array for name, array in vector.arrays().items()})
-        return {"$vector": [[spec.name, spec.dtype, spec.shape] for spec in vector.layout.specs]}
+        return {"$vector": [[spec.name, spec.dtype, spec.shape, spec.role] for spec in vector.layout.specs]}
     if isinstance(value, np.ndarray):
         arrays[path] = value
         return {"$array": value.dtype.name}
@@ -54,10 +54,8 @@ def _strip(value: Any, path: str, arrays: dict[str, Any]) -> Any:
 
 def _fill(value: Any, path: str, arrays: Mapping[str, Any]) -> Any:
     if isinstance(value, dict) and "$vector" in value:
-        layout = Layout(tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in value["$vector"]))
-        return NumpyVector.from_arrays(
-            {spec.name: arrays[f"{path}/{spec.name}"].view(spec.dtype) for spec in layout.specs}
-        )
+        tensors = {name: arrays[f"{path}/{name}"].view(dtype) for name, dtype, *_ in value["$vector"]}
+        return NumpyVector.from_arrays(tensors, {name: Role(role) for name, _, _, role in value["$vector"]})
     if isinstance(value, dict) and "$array" in value:
         return arrays[path].view(value["$array"]).copy()
     if isinstance(value, dict):

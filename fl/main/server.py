@@ -119,6 +119,6 @@ def _weights_of(model: Model | Mapping[str, Any]) -> NumpyVector | None:
     if not isinstance(model, Model):
         return None
     try:
-        return model.get_weights(trainable=True).to_numpy()
+        return model.get_weights().to_numpy()
     except ModelError:
         return None

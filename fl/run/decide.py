@@ -51,8 +51,8 @@ def decide(state: RunState, event: Input) -> Decision:
             return state, _on_cancel(state, reason)
         case WeightsCompleted() | StartFailed() if state.phase is not Phase.PREPARING:
             return state, (Drop("no weights are being made"),)
-        case WeightsCompleted(data_info=data_info, weights=weights):
-            return state, (Append((RunInitialised(data_info, weights),)),)
+        case WeightsCompleted():
+            return state, (Append((RunInitialised(event.data_info, event.weights, event.aux, state.fixed),)),)
         case StartFailed(reason=reason):
             return state, (fail(state, reason),)
         case Folded() if not state.seen.folding:
@@ -242,6 +242,7 @@ def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
         loss=event.loss,
         metrics=event.metrics,
         note=event.note,
+        aux=event.aux,
     )
     return (Append((committed, following(apply(state, committed)))),)
 

@@ -87,6 +87,10 @@ class RunInitialised:
 
     data_info: DataInfo
     weights: Parcel
+    aux: Parcel | None = None
+    """What the clients' optimizers are sent in the first round."""
+    fixed: Parcel | None = None
+    """Tensors that no round changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class RoundCommitted:
     loss: float | None = None
     metrics: tuple[MetricValue, ...] = ()
     note: str = ""
+    aux: Parcel | None = None
+    """What the clients' optimizers are sent in the next training round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +227,7 @@ class WeightsCompleted:
 
     data_info: DataInfo
     weights: Parcel
+    aux: Parcel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +247,7 @@ class Folded:
     loss: float | None = None
     metrics: tuple[MetricValue, ...] = ()
     note: str = ""
+    aux: Parcel | None = None
 
 
 Input = (

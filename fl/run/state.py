@@ -99,7 +99,13 @@ class RunState:
     refused: Mapping[str, str] = field(default_factory=dict)
     data_info: DataInfo | None = None
     weights: Parcel | None = None
+    fixed: Parcel | None = None
+    """Tensors that no round changes."""
     server_state: Parcel | None = None
+    aux: Parcel | None = None
+    """What the clients' optimizers are sent in the next training round."""
+    counted: Mapping[str, int] = field(default_factory=dict)
+    """The last training round that counts each client: where its own state goes on from."""
     trained: int = 0
     """Training rounds committed."""
     evaluated: int = 0
@@ -149,8 +155,16 @@ def apply(state: RunState, record: Record) -> RunState:
             return _lead(state, leader)
         case ClientsAdmitted():
             return _admit(state, record)
-        case RunInitialised(data_info=data_info, weights=weights):
-            return replace(state, phase=Phase.INITIALISING, data_info=data_info, weights=weights, seen=Seen())
+        case RunInitialised():
+            return replace(
+                state,
+                phase=Phase.INITIALISING,
+                data_info=record.data_info,
+                weights=record.weights,
+                aux=record.aux,
+                fixed=record.fixed,
+                seen=Seen(),
+            )
         case ClientsReady():
             return _get_ready(state, record)
         case RoundOpened():
@@ -188,12 +202,14 @@ def _get_ready(state: RunState, record: ClientsReady) -> RunState:
 
 
 def _commit_training(state: RunState, record: RoundCommitted) -> RunState:
-    kept = {record.weights, record.server_state, state.best and state.best.weights}
-    old = (state.weights, state.server_state)
+    kept = {record.weights, record.server_state, record.aux, state.best and state.best.weights}
+    old = (state.weights, state.server_state, state.aux)
     return replace(
         state,
         weights=record.weights,
         server_state=record.server_state,
+        aux=record.aux,
+        counted={**state.counted, **dict.fromkeys((one.client for one in record.participants), record.round)},
         trained=record.round,
         open=None,
         garbage=tuple(parcel for parcel in old if parcel is not None and parcel not in kept),
@@ -221,6 +237,6 @@ def _commit_evaluation(state: RunState, record: RoundCommitted) -> RunState:
 
 def _superseded(state: RunState, end: RunEnded) -> tuple[Parcel, ...]:
     best = None if state.best is None else state.best.weights
-    held = {state.weights, state.server_state, best, *state.garbage} - {end.weights}
+    held = {state.weights, state.server_state, state.aux, best, *state.garbage} - {end.weights}
     unused = (parcel for parcel in held if parcel is not None)
     return tuple(sorted(unused, key=lambda parcel: (parcel.digest, parcel.payload)))

@@ -3,14 +3,16 @@
 Nothing here depends on when or how often a reply arrived, or on who folds: the same replies give the same bits.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fl.core.aggregator import Aggregator
+from fl.core.mergeable import Sum
 from fl.core.metrics import MetricSet
 from fl.core.optimizer import Optimizer
-from fl.core.vector import NumpyVector
+from fl.core.vector import NumpyVector, Role
 from fl.run.events import ClientResult, MetricValue
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import EvaluateReply
@@ -28,12 +30,28 @@ def metrics_of(spec: RunSpec) -> MetricSet:
     return MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
 
 
-def updated(weights: NumpyVector, update: NumpyVector | None, optimizer: Optimizer) -> tuple[NumpyVector, str]:
-    """The next weights, and a note where there is something to tell. `update` is None when nobody trained."""
+def updated(
+    weights: NumpyVector, update: NumpyVector | None, optimizer: Optimizer, aux: Mapping[str, Sum]
+) -> tuple[NumpyVector, str]:
+    """The next weights, and a note where there is something to tell. `update` is None when nobody trained.
+
+    `aux` is what the clients' optimizers have sent, added up.
+    """
     if update is None:
         return weights, NOBODY_TRAINED
-    optimizer.start_round(weights)
-    return weights - optimizer.compute_updates(weights, update), ""
+    new = weights - update  # of buffers the mean over the clients; the optimizer is for what is trained
+    trainable = weights.select(Role.TRAINABLE)
+    optimizer.start_round(trainable)
+    for name, values in aux.items():
+        optimizer.process_aux_var({name: values.finish()})
+    steps = optimizer.compute_updates(trainable, update.select(Role.TRAINABLE))
+    new.select(Role.TRAINABLE).flat[...] = (trainable - steps).flat
+    return new, ""
+
+
+def merged(total: Mapping[str, Sum], part: Mapping[str, Sum]) -> dict[str, Sum]:
+    """What optimizers have sent so far, and what one more has. Raises `ValueError` where fields differ."""
+    return {**total, **{name: total[name].merge(one) if name in total else one for name, one in part.items()}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,19 @@ from typing import TypeVar
 
 from broker import topology
 from broker.base import Delivery, Session
+from fl.core.mergeable import Sum
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
+from fl.core.optimizer.aux import pack_aux, unpack_aux
 from fl.core.state import pack_state, unpack_state
-from fl.core.vector import NumpyVector
+from fl.core.vector import Layout, NumpyVector, Role
 from fl.errors import BadMessage, FluffleError, RunFailed
 from fl.log import EventLog
 from fl.run.commands import Append, Close, Command, CompleteWeights, Drop, Fold, Hold, Release, SetTimer, Sweep
 from fl.run.events import ClientResult, Event, Folded, Kind, StartFailed, WeightsCompleted
 from fl.run.state import RunState
 from fl.run.step import step
-from fl.server.fold import aggregator_of, evaluated, updated
+from fl.server.fold import aggregator_of, evaluated, merged, updated
 from fl.server.letters import Letter
 from fl.server.mail import Mail, Send
 from fl.server.post import Post
@@ -118,31 +120,36 @@ class Hands:
 
     async def _complete(self, state: RunState, command: CompleteWeights) -> WeightsCompleted | StartFailed:
         """The weights that were submitted, or those that the model's kind makes of the data info."""
-        if state.weights is not None:
-            return WeightsCompleted(command.data_info, state.weights)
         model = state.spec.model
         try:
+            aux = pack_aux(Optimizer.from_config(state.spec.optim.server_opt).collect_aux_var())
+            sent = await self._shelf.put_aux(aux, 0)
+            if state.weights is not None:
+                return WeightsCompleted(command.data_info, state.weights, sent)
             weights = Model.registry.get(model.kind).initial_weights(model.config, command.data_info)
         except FluffleError as error:
             return StartFailed(str(error))
         if weights is None:
             return StartFailed(f"a model of kind {model.kind!r} needs initial weights: submit the run with them")
-        return WeightsCompleted(command.data_info, await self._shelf.put_weights(weights, 0))
+        return WeightsCompleted(command.data_info, await self._shelf.put_weights(weights, 0), sent)
 
     async def _fold_training(self, state: RunState, command: Fold) -> Folded:
         weights, optimizer = await self._ground(state)
         fold, results = aggregator_of(state.spec).start(weights.layout), []
+        aux: dict[str, Sum] = {}
         for client in command.clients:
             reply = self._held_reply(client, TrainReply)
             steps, samples = reply.n_steps, reply.n_samples
             update = await self._read_update(client, reply)
             await asyncio.to_thread(fold.add, update, client=client, n_steps=steps, n_samples=samples)
+            aux = merged(aux, await self._read_aux(client, reply, weights.layout))
             results.append(ClientResult(client, n_steps=steps, n_samples=samples, seconds=reply.seconds))
-        weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer)
+        weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer, aux)
         return Folded(
             tuple(results),
             weights=await self._shelf.put_weights(weights, command.round),
             server_state=await self._shelf.put_state(pack_state(optimizer.get_state()), command.round),
+            aux=await self._shelf.put_aux(pack_aux(optimizer.collect_aux_var()), command.round),
             note=note,
         )
 
@@ -164,6 +171,15 @@ class Hands:
             return await self._shelf.read(reply.update)
         except BadMessage as error:
             raise StartOver(f"the update of {client} is gone: {error}") from None
+
+    async def _read_aux(self, client: str, reply: TrainReply, layout: Layout) -> dict[str, Sum]:
+        """What a client's optimizer sent, vetted as its update was."""
+        if not reply.HasField("aux"):
+            return {}
+        try:
+            return unpack_aux(await self._shelf.read(reply.aux), layout.select(Role.TRAINABLE))
+        except BadMessage as error:
+            raise StartOver(f"what the optimizer of {client} sent is gone: {error}") from None
 
     def _fold_evaluation(self, state: RunState, command: Fold) -> Folded:
         replies = [(client, self._held_reply(client, EvaluateReply)) for client in command.clients]

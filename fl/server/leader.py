@@ -38,7 +38,7 @@ async def lead(seat: Seat, submitted: Submitted, deliveries: Subscription, first
     """
     leader = uuid.uuid4().hex[:12]
     log = seat.log.bind(run=submitted.run)
-    empty = RunState(submitted.run, submitted.spec, weights=submitted.weights)
+    empty = RunState(submitted.run, submitted.spec, weights=submitted.weights, fixed=submitted.fixed)
     run_log, state = await RunLog.take_over(seat.session, empty, leader=leader, worker=seat.worker, clock=seat.clock)
     log.info("leading", leader=leader, phase=state.phase.value, round=state.trained)
     post = Post(seat.session, deliveries)

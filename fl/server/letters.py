@@ -7,7 +7,9 @@ from typing import Final
 from broker.base import Delivery, Session
 from broker.topology import DOWN, UP, Key, update_stream
 from fl.core.data_info import DataInfo
-from fl.core.layout import Layout, check_same
+from fl.core.layout import Layout, Role, check_same
+from fl.core.optimizer import Optimizer
+from fl.core.optimizer.aux import unpack_aux
 from fl.errors import BadMessage, DataError
 from fl.run.events import CancelAsked, ClientFailed, InitAnswered, Input, JoinAsked, Kind, Replied, Trouble
 from fl.run.state import RunState
@@ -131,7 +133,31 @@ async def _vet_update(session: Session, letter: Letter, reply: TrainReply, state
         name = (await fetch(session, reply.update)).first_nonfinite()
     except (BadMessage, ValueError) as error:
         return f"its update is not usable: {error}"
-    return None if name is None else f"its update is not usable: tensor {name!r} has values that are NaN or infinite"
+    if name is not None:
+        return f"its update is not usable: tensor {name!r} has values that are NaN or infinite"
+    return await _vet_aux(session, letter, reply, state, expected.select(Role.TRAINABLE))
+
+
+async def _vet_aux(
+    session: Session, letter: Letter, reply: TrainReply, state: RunState, trainable: Layout
+) -> str | None:
+    """Why what its optimizer sent must not enter the sum; None if it may.
+
+    The server's modules say what they take: they are asked here on a copy that is thrown away.
+    """
+    wanted = Optimizer.from_config(state.spec.optim.server_opt)
+    if not reply.HasField("aux"):
+        return None
+    try:
+        _check_origin(reply.aux, update_stream(state.run, reply.round, letter.sender, "x"))
+        packed = await fetch(session, reply.aux)
+        name = packed.first_nonfinite()
+        wanted.process_aux_var({module: aux.finish() for module, aux in unpack_aux(packed, trainable).items()})
+    except (BadMessage, ValueError) as error:
+        return f"what its optimizer sent is not usable: {error}"
+    return (
+        None if name is None else f"what its optimizer sent is not usable: {name!r} has values that are NaN or infinite"
+    )
 
 
 def _check_form(tensors: Tensors, expected: Layout) -> None:

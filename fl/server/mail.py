@@ -5,6 +5,7 @@ from collections.abc import Callable
 from broker import topology
 from broker.base import Session
 from broker.errors import Unroutable
+from fl.core.optimizer import Optimizer
 from fl.log import EventLog
 from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
 from fl.run.events import Kind
@@ -35,7 +36,7 @@ class Mail:
                 await self._post(state, client, _init_request(state))
             case SendRound(client=client) if state.open is not None:
                 await self._make_room(state, client, state.open)
-                await self._post(state, client, _round_request(state, state.open))
+                await self._post(state, client, _round_request(state, client, state.open))
             case SendStop(client=client):
                 await self._post(state, client, _stop_request(state))
             case _:
@@ -45,10 +46,11 @@ class Mail:
         """Declare the stream for an update that is too big to come inside its reply."""
         if open_.opened.kind is not Kind.TRAIN or state.weights is None:
             return
-        n_bytes = read_layout(open_parcel(state.weights).layout).nbytes
-        if n_bytes > INLINE_BYTES:
-            # Room for an upload cut short and one done again after it.
-            await self._session.declare(*topology.update(state.run, open_.opened.round, client, max_bytes=4 * n_bytes))
+        for part, n_bytes in bulk_bytes(state).items():
+            if n_bytes > INLINE_BYTES:
+                # Room for an upload cut short and one done again after it.
+                stream = topology.update(state.run, open_.opened.round, client, max_bytes=4 * n_bytes, part=part)
+                await self._session.declare(*stream)
 
     async def _post(self, state: RunState, client: str, body: Body) -> None:
         message = seal(wrap(state.run, self._leader, body, now=self._clock()), user=self._session.user)
@@ -59,17 +61,34 @@ class Mail:
             self._log.warning("client_without_queue", client=client, what=what(body))
 
 
+def bulk_bytes(state: RunState) -> dict[topology.Part, int]:
+    """What a client may have to send in a training round, at most."""
+    assert state.weights is not None, "a round starts from weights"
+    n_bytes = read_layout(open_parcel(state.weights).layout).nbytes
+    # a module sends a vector or two, and numbers
+    exchanges = Optimizer.from_config(state.spec.optim.server_opt).aux_names
+    return {"u": n_bytes, **({"x": 2 * len(exchanges) * n_bytes + INLINE_BYTES} if exchanges else {})}
+
+
 def _init_request(state: RunState) -> InitRequest:
     assert state.weights is not None, "clients are initialised after the run is"
     assert state.data_info is not None, "clients are initialised after the run is"
     layout = open_parcel(state.weights).layout
-    return InitRequest(spec_json=state.spec.to_json(), data_info=write_data_info(state.data_info), layout=layout)
+    request = InitRequest(spec_json=state.spec.to_json(), data_info=write_data_info(state.data_info), layout=layout)
+    if state.fixed is not None:
+        request.fixed.CopyFrom(open_parcel(state.fixed))
+    return request
 
 
-def _round_request(state: RunState, open_: OpenRound) -> TrainRequest | EvaluateRequest:
+def _round_request(state: RunState, client: str, open_: OpenRound) -> TrainRequest | EvaluateRequest:
     assert state.weights is not None, "a round starts from weights"
-    request = TrainRequest if open_.opened.kind is Kind.TRAIN else EvaluateRequest
-    return request(round=open_.opened.round, weights=open_parcel(state.weights))
+    round_, weights, counted = open_.opened.round, open_parcel(state.weights), state.counted.get(client, 0)
+    if open_.opened.kind is Kind.EVALUATE:
+        return EvaluateRequest(round=round_, weights=weights, counted=counted)
+    request = TrainRequest(round=round_, weights=weights, counted=counted)
+    if state.aux is not None:
+        request.aux.CopyFrom(open_parcel(state.aux))
+    return request
 
 
 def _stop_request(state: RunState) -> StopRequest:

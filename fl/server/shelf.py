@@ -8,8 +8,9 @@ from fl.core.vector import NumpyVector
 from fl.run.commands import Sweep
 from fl.run.events import Parcel
 from fl.run.state import RunState
+from fl.server.mail import bulk_bytes
 from fl.wire.bulk import INLINE_BYTES, fetch, ship
-from fl.wire.tensors import blob_ref, open_parcel, parcel, read_layout
+from fl.wire.tensors import blob_ref, open_parcel, parcel
 from fl.wire.tensors_pb2 import Tensors
 
 
@@ -41,24 +42,36 @@ class Shelf:
         """Publish the server's optimizer, for the next leader."""
         return parcel(await ship(self._session, state, topology.state_stream(self._run, round_, self._writer)))
 
+    async def put_aux(self, aux: NumpyVector | None, round_: int) -> Parcel | None:
+        """Publish what the server's optimizer tells those of the clients, if it does."""
+        if aux is None:
+            return None
+        return parcel(await ship(self._session, aux, topology.aux_stream(self._run, round_, self._writer)))
+
     async def sweep(self, command: Sweep) -> None:
         """Delete what is named; what is inline, or gone already, needs nothing."""
         for ref in (blob_ref(open_parcel(unused)) for unused in command.parcels):
             if ref is not None:
                 await self._session.delete(ref.stream)
         for leader in command.leaders:
-            await self._session.delete(topology.weights_stream(self._run, command.round, leader))
-            await self._session.delete(topology.state_stream(self._run, command.round, leader))
+            for stream in (topology.weights_stream, topology.state_stream, topology.aux_stream):
+                await self._session.delete(stream(self._run, command.round, leader))
 
     async def clear_updates(self, state: RunState) -> None:
         """Delete what clients have sent, used or not, for rounds that are settled.
 
         By the names that the leader gave these streams: a reply says where its bytes are, and may lie.
         """
-        if state.weights is None or read_layout(open_parcel(state.weights).layout).nbytes <= INLINE_BYTES:
+        parts = [part for part, size in bulk_bytes(state).items() if size > INLINE_BYTES] if state.weights else []
+        if not parts:
             return
         last = state.trained if state.ended is None else state.trained + 1
         rounds = range(max(self._cleared + 1, state.trained), last + 1)
-        streams = [topology.update_stream(self._run, round_, name) for round_ in rounds for name in state.clients]
+        streams = [
+            topology.update_stream(self._run, round_, name, part)
+            for round_ in rounds
+            for name in state.clients
+            for part in parts
+        ]
         await asyncio.gather(*(self._session.delete(stream) for stream in streams))
         self._cleared = last

@@ -94,8 +94,9 @@ class History:
 
 
 async def final_weights(session: Session, state: RunState) -> NumpyVector | None:
-    """The weights that the run left, or its newest ones while it goes on. Raises `BadMessage`."""
+    """All tensors of the model that the run left, or its newest ones while it goes on. Raises `BadMessage`."""
     _, known = state.final_weights
     if state.ended is not None:
         known = state.ended.weights
-    return None if known is None else await fetch(session, open_parcel(known))
+    parts = [await fetch(session, open_parcel(part)) for part in (known, state.fixed) if part is not None]
+    return NumpyVector.join(*parts) if known is not None else None

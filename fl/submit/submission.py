@@ -12,11 +12,12 @@ from fl.core.aggregator import Aggregator
 from fl.core.metrics import MetricSet
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
-from fl.core.vector import NumpyVector
+from fl.core.vector import SHARED, NumpyVector, Role
 from fl.run.spec import RunSpec
 from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import Baton, CancelRequest, RunSubmitted
-from fl.wire.tensors import inline, referring
+from fl.wire.runs import Submitted
+from fl.wire.tensors import inline, parcel, referring
 from fl.wire.tensors_pb2 import Tensors
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Submission:
     run: str
     spec: RunSpec
     weights: NumpyVector | None
+    """All tensors of the model; None where they are completed from the clients' data info."""
     sender: str
     now: float
 
@@ -58,27 +60,38 @@ class Submission:
         """Everything in order: the run is announced last, when all that it needs is there."""
         yield Declare((*topology.base(), *topology.run(self.run)))
         body = RunSubmitted(spec_json=self.spec.to_json())
-        if self.weights is not None:
-            yield from self._put_weights(self.weights)
-            body.weights.CopyFrom(self.tensors(self.weights))
+        for part, vector in self.parts().items():
+            yield from self._put(part, vector)
+            getattr(body, part).CopyFrom(self._tensors(part, vector))
         baton = seal(wrap(self.run, self.sender, Baton(), now=self.now), user=user)
         yield Publish(baton, topology.run_queue(self.run))
         yield Publish(seal(wrap(self.run, self.sender, body, now=self.now), user=user), topology.RUNS.name)
 
-    def _put_weights(self, weights: NumpyVector) -> Iterator[Step]:
-        if weights.layout.nbytes > ANNOUNCED_BYTES:
-            yield Declare((Stream(self._stream),))
-            yield from (Publish(chunk, self._stream) for chunk in cut(weights.pack()))
+    def parts(self) -> dict[str, NumpyVector]:
+        """What travels in every round as "weights", and what travels only at the start as "fixed"."""
+        if self.weights is None:
+            return {}
+        fixed = self.weights.select(Role.FIXED)
+        return {"weights": self.weights.select(*SHARED), **({"fixed": fixed} if fixed.layout.specs else {})}
 
-    def tensors(self, weights: NumpyVector) -> Tensors:
-        """The first weights as they are announced."""
-        if weights.layout.nbytes <= ANNOUNCED_BYTES:
-            return inline(weights)
-        return referring(weights.layout, ref_of(self._stream, weights.pack()))
+    def announced(self) -> Submitted:
+        """The run as whoever reads the announcement sees it."""
+        parcels = {part: parcel(self._tensors(part, vector)) for part, vector in self.parts().items()}
+        return Submitted(self.run, self.spec, parcels.get("weights"), parcels.get("fixed"), by=self.sender, at=self.now)
 
-    @property
-    def _stream(self) -> str:
-        return topology.weights_stream(self.run, 0, "submitted")
+    def _put(self, part: str, vector: NumpyVector) -> Iterator[Step]:
+        if vector.layout.nbytes > ANNOUNCED_BYTES:
+            stream = self._stream(part)
+            yield Declare((Stream(stream),))
+            yield from (Publish(chunk, stream) for chunk in cut(vector.pack()))
+
+    def _tensors(self, part: str, vector: NumpyVector) -> Tensors:
+        if vector.layout.nbytes <= ANNOUNCED_BYTES:
+            return inline(vector)
+        return referring(vector.layout, ref_of(self._stream(part), vector.pack()))
+
+    def _stream(self, part: str) -> str:
+        return topology.weights_stream(self.run, 0, f"submitted-{part}")
 
 
 def prepare(spec: RunSpec, weights: NumpyVector | None, *, sender: str, now: float) -> Submission:

@@ -55,12 +55,14 @@ class Envelope(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., run: _Optional[str] = ..., sender: _Optional[str] = ..., sent_at: _Optional[float] = ..., join_request: _Optional[_Union[JoinRequest, _Mapping]] = ..., join_reply: _Optional[_Union[JoinReply, _Mapping]] = ..., init_request: _Optional[_Union[InitRequest, _Mapping]] = ..., init_reply: _Optional[_Union[InitReply, _Mapping]] = ..., privacy_request: _Optional[_Union[PrivacyRequest, _Mapping]] = ..., privacy_reply: _Optional[_Union[PrivacyReply, _Mapping]] = ..., train_request: _Optional[_Union[TrainRequest, _Mapping]] = ..., train_reply: _Optional[_Union[TrainReply, _Mapping]] = ..., evaluate_request: _Optional[_Union[EvaluateRequest, _Mapping]] = ..., evaluate_reply: _Optional[_Union[EvaluateReply, _Mapping]] = ..., stop_request: _Optional[_Union[StopRequest, _Mapping]] = ..., cancel_request: _Optional[_Union[CancelRequest, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., baton: _Optional[_Union[Baton, _Mapping]] = ..., run_submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ...) -> None: ...
 
 class RunSubmitted(_message.Message):
-    __slots__ = ("spec_json", "weights")
+    __slots__ = ("spec_json", "weights", "fixed")
     SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    FIXED_FIELD_NUMBER: _ClassVar[int]
     spec_json: str
     weights: _tensors_pb2.Tensors
-    def __init__(self, spec_json: _Optional[str] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    fixed: _tensors_pb2.Tensors
+    def __init__(self, spec_json: _Optional[str] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., fixed: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class RunClosed(_message.Message):
     __slots__ = ("status", "reason")
@@ -116,14 +118,16 @@ class JoinReply(_message.Message):
     def __init__(self, accepted: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class InitRequest(_message.Message):
-    __slots__ = ("spec_json", "data_info", "layout")
+    __slots__ = ("spec_json", "data_info", "layout", "fixed")
     SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
     DATA_INFO_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    FIXED_FIELD_NUMBER: _ClassVar[int]
     spec_json: str
     data_info: DataInfo
     layout: _containers.RepeatedCompositeFieldContainer[_tensors_pb2.TensorSpec]
-    def __init__(self, spec_json: _Optional[str] = ..., data_info: _Optional[_Union[DataInfo, _Mapping]] = ..., layout: _Optional[_Iterable[_Union[_tensors_pb2.TensorSpec, _Mapping]]] = ...) -> None: ...
+    fixed: _tensors_pb2.Tensors
+    def __init__(self, spec_json: _Optional[str] = ..., data_info: _Optional[_Union[DataInfo, _Mapping]] = ..., layout: _Optional[_Iterable[_Union[_tensors_pb2.TensorSpec, _Mapping]]] = ..., fixed: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class InitReply(_message.Message):
     __slots__ = ()
@@ -158,31 +162,19 @@ class PrivacyReply(_message.Message):
     def __init__(self, noise_multiplier: _Optional[float] = ..., planned_steps: _Optional[int] = ..., spent_epsilon: _Optional[float] = ..., unprotected: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
-    __slots__ = ("round", "weights", "aux")
-    class AuxEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: _tensors_pb2.Tensors
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    __slots__ = ("round", "weights", "aux", "counted")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     AUX_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
     round: int
     weights: _tensors_pb2.Tensors
-    aux: _containers.MessageMap[str, _tensors_pb2.Tensors]
-    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Mapping[str, _tensors_pb2.Tensors]] = ...) -> None: ...
+    aux: _tensors_pb2.Tensors
+    counted: int
+    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., counted: _Optional[int] = ...) -> None: ...
 
 class TrainReply(_message.Message):
     __slots__ = ("round", "weights_digest", "update", "n_steps", "n_samples", "seconds", "aux")
-    class AuxEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: _tensors_pb2.Tensors
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
     ROUND_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
@@ -196,16 +188,18 @@ class TrainReply(_message.Message):
     n_steps: int
     n_samples: int
     seconds: float
-    aux: _containers.MessageMap[str, _tensors_pb2.Tensors]
-    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., update: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., aux: _Optional[_Mapping[str, _tensors_pb2.Tensors]] = ...) -> None: ...
+    aux: _tensors_pb2.Tensors
+    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., update: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
-    __slots__ = ("round", "weights")
+    __slots__ = ("round", "weights", "counted")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
     round: int
     weights: _tensors_pb2.Tensors
-    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    counted: int
+    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., counted: _Optional[int] = ...) -> None: ...
 
 class EvaluateReply(_message.Message):
     __slots__ = ("round", "weights_digest", "loss_sum", "weight_sum", "n_samples", "metrics", "seconds")

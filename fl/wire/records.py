@@ -28,6 +28,7 @@ from fl.wire.tensors import open_parcel, parcel, read_data_info, write_data_info
 from fl.wire.tensors_pb2 import Tensors
 
 _KINDS = {Kind.TRAIN: pb.RoundKind.TRAIN, Kind.EVALUATE: pb.RoundKind.EVALUATE}
+Carrier = pb.RunInitialised | pb.RoundCommitted | pb.RunEnded
 _KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
 
 
@@ -44,6 +45,7 @@ def write_record(leader: str, record: Record, *, number: int, now: float) -> Mes
         case RunInitialised():
             data_info = write_data_info(record.data_info)
             entry.run_initialised.CopyFrom(pb.RunInitialised(data_info=data_info, weights=open_parcel(record.weights)))
+            _write_parcels(entry.run_initialised, aux=record.aux, fixed=record.fixed)
         case ClientsReady():
             entry.clients_ready.CopyFrom(pb.ClientsReady(clients=record.clients, failed=_notes(record.failed)))
         case RoundOpened():
@@ -56,8 +58,7 @@ def write_record(leader: str, record: Record, *, number: int, now: float) -> Mes
         case RunEnded():
             ended = entry.run_ended
             ended.status, ended.reason, ended.best_round = record.status.value, record.reason, record.best_round
-            if record.weights is not None:
-                ended.weights.CopyFrom(open_parcel(record.weights))
+            _write_parcels(ended, weights=record.weights)
         case _:
             raise TypeError(f"not a record: {record!r}")
     return Message(entry.SerializeToString(), type=entry.WhichOneof("record") or "")
@@ -99,7 +100,12 @@ def _read(entry: pb.LogRecord) -> Record:
             return ClientsAdmitted(clients, _read_notes(admitted.refused))
         case "run_initialised":
             initialised = entry.run_initialised
-            return RunInitialised(read_data_info(initialised.data_info), parcel(initialised.weights))
+            return RunInitialised(
+                read_data_info(initialised.data_info),
+                parcel(initialised.weights),
+                aux=_read_parcel(initialised, "aux"),
+                fixed=_read_parcel(initialised, "fixed"),
+            )
         case "clients_ready":
             return ClientsReady(tuple(entry.clients_ready.clients), _read_notes(entry.clients_ready.failed))
         case "round_opened":
@@ -130,10 +136,7 @@ def _write_committed(record: RoundCommitted) -> pb.RoundCommitted:
         metrics=(pb.Metric(name=one.name, values=one.values, shape=one.shape) for one in record.metrics),
         note=record.note,
     )
-    if record.weights is not None:
-        message.weights.CopyFrom(open_parcel(record.weights))
-    if record.server_state is not None:
-        message.server_state.CopyFrom(open_parcel(record.server_state))
+    _write_parcels(message, weights=record.weights, server_state=record.server_state, aux=record.aux)
     return message
 
 
@@ -152,6 +155,7 @@ def _read_committed(message: pb.RoundCommitted) -> RoundCommitted:
         loss=message.loss if message.HasField("loss") else None,
         metrics=tuple(MetricValue(one.name, tuple(one.values), tuple(one.shape)) for one in message.metrics),
         note=message.note,
+        aux=_read_parcel(message, "aux"),
     )
 
 
@@ -162,7 +166,14 @@ def _read_kind(number: pb.RoundKind) -> Kind:
         raise BadMessage(f"a round of kind {number} is unknown to this release") from None
 
 
-def _read_parcel(message: pb.RoundCommitted | pb.RunEnded, field: str) -> Parcel | None:
+def _write_parcels(message: Carrier, **parcels: Parcel | None) -> None:
+    """Fill those fields for which there is something."""
+    for field, known in parcels.items():
+        if known is not None:
+            getattr(message, field).CopyFrom(open_parcel(known))
+
+
+def _read_parcel(message: Carrier, field: str) -> Parcel | None:
     if not message.HasField(field):
         return None
     tensors: Tensors = getattr(message, field)

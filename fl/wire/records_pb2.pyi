@@ -77,12 +77,16 @@ class ClientsAdmitted(_message.Message):
     def __init__(self, clients: _Optional[_Iterable[_Union[AdmittedClient, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ...) -> None: ...
 
 class RunInitialised(_message.Message):
-    __slots__ = ("data_info", "weights")
+    __slots__ = ("data_info", "weights", "aux", "fixed")
     DATA_INFO_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    AUX_FIELD_NUMBER: _ClassVar[int]
+    FIXED_FIELD_NUMBER: _ClassVar[int]
     data_info: _messages_pb2.DataInfo
     weights: _tensors_pb2.Tensors
-    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    aux: _tensors_pb2.Tensors
+    fixed: _tensors_pb2.Tensors
+    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., fixed: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class ClientsReady(_message.Message):
     __slots__ = ("clients", "failed")
@@ -129,7 +133,7 @@ class ClientResult(_message.Message):
     def __init__(self, client: _Optional[str] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
 
 class RoundCommitted(_message.Message):
-    __slots__ = ("round", "kind", "participants", "dropped", "weights", "server_state", "loss", "metrics", "note")
+    __slots__ = ("round", "kind", "participants", "dropped", "weights", "server_state", "loss", "metrics", "note", "aux")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +143,7 @@ class RoundCommitted(_message.Message):
     LOSS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    AUX_FIELD_NUMBER: _ClassVar[int]
     round: int
     kind: RoundKind
     participants: _containers.RepeatedCompositeFieldContainer[ClientResult]
@@ -148,7 +153,8 @@ class RoundCommitted(_message.Message):
     loss: float
     metrics: _containers.RepeatedCompositeFieldContainer[Metric]
     note: str
-    def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[_Union[ClientResult, _Mapping]]] = ..., dropped: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., server_state: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., note: _Optional[str] = ...) -> None: ...
+    aux: _tensors_pb2.Tensors
+    def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[_Union[ClientResult, _Mapping]]] = ..., dropped: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., server_state: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., note: _Optional[str] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class RunEnded(_message.Message):
     __slots__ = ("status", "reason", "best_round", "weights")

@@ -18,6 +18,7 @@ class Submitted:
     run: str
     spec: RunSpec
     weights: Parcel | None = None
+    fixed: Parcel | None = None
     by: str = ""
     at: float = 0.0
 
@@ -42,11 +43,12 @@ def read_announcement(message: Message) -> Submitted | Closed:
         case "run_submitted":
             body = envelope.run_submitted
             weights = parcel(body.weights) if body.HasField("weights") else None
+            fixed = parcel(body.fixed) if body.HasField("fixed") else None
             try:
                 spec = RunSpec.from_json(body.spec_json)
             except (ConfigError, ValueError) as error:
                 raise BadMessage(f"run {envelope.run}: its spec is not understood here: {error}") from None
-            return Submitted(envelope.run, spec, weights, envelope.sender, envelope.sent_at)
+            return Submitted(envelope.run, spec, weights, fixed, envelope.sender, envelope.sent_at)
         case "run_closed":
             return Closed(envelope.run, _status(envelope.run_closed.status), envelope.run_closed.reason)
         case other:

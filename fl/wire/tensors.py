@@ -7,11 +7,18 @@ from google.protobuf.message import DecodeError
 
 from broker.blob import BlobRef
 from fl.core.data_info import DataInfo
-from fl.core.layout import Layout, TensorSpec
+from fl.core.layout import Layout, Role, TensorSpec
 from fl.core.vector import NumpyVector
 from fl.errors import BadMessage, DataError
 from fl.run.events import Parcel
 from fl.wire import messages_pb2, tensors_pb2
+
+_ROLES = {
+    Role.TRAINABLE: tensors_pb2.Role.TRAINABLE,
+    Role.BUFFER: tensors_pb2.Role.BUFFER,
+    Role.FIXED: tensors_pb2.Role.FIXED,
+}
+_ROLES_BACK = {number: role for role, number in _ROLES.items()}
 
 Bytes = bytes | bytearray | memoryview
 
@@ -22,13 +29,20 @@ def digest(data: Bytes) -> bytes:
 
 
 def specs(layout: Layout) -> Iterable[tensors_pb2.TensorSpec]:
-    return (tensors_pb2.TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape) for spec in layout.specs)
+    return (
+        tensors_pb2.TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape, role=_ROLES[spec.role])
+        for spec in layout.specs
+    )
 
 
 def read_layout(items: Iterable[tensors_pb2.TensorSpec]) -> Layout:
     """Raises `BadMessage` on a dtype or a combination that no vector has."""
     try:
-        return Layout(tuple(TensorSpec(item.name, item.dtype, tuple(item.shape)) for item in items))
+        return Layout(
+            tuple(TensorSpec(item.name, item.dtype, tuple(item.shape), _ROLES_BACK[item.role]) for item in items)
+        )
+    except KeyError as error:
+        raise BadMessage(f"tensors: a tensor of role {error} is unknown to this release") from None
     except ValueError as error:
         raise BadMessage(f"tensors: {error}") from None
 

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainerSetup(_message.Message):
-    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx")
+    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "state_path")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_JSON_FIELD_NUMBER: _ClassVar[int]
     VALID_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,7 @@ class TrainerSetup(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     GPU_FIELD_NUMBER: _ClassVar[int]
     IDX_FIELD_NUMBER: _ClassVar[int]
+    STATE_PATH_FIELD_NUMBER: _ClassVar[int]
     client: str
     train_json: str
     valid_json: str
@@ -22,7 +23,8 @@ class TrainerSetup(_message.Message):
     seed: bytes
     gpu: bool
     idx: int
-    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ...) -> None: ...
+    state_path: str
+    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., state_path: _Optional[str] = ...) -> None: ...
 
 class TrainerCall(_message.Message):
     __slots__ = ("run", "setup", "init", "train", "evaluate")

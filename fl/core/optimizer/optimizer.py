@@ -42,9 +42,9 @@ class Optimizer:
         self.modules: list[OptiModule] = [OptiModule.registry.build(spec) for spec in modules or ()]
         self._steps = 0
         self._rounds = 0
-        aux_names = [module.aux_name for module in self.modules if module.aux_name]
-        if len(set(aux_names)) < len(aux_names):
-            raise ConfigError(f"optimizer: two of the modules exchange auxiliary variables under one name: {aux_names}")
+        names = self.aux_names
+        if len(set(names)) < len(names):
+            raise ConfigError(f"optimizer: two of the modules exchange auxiliary variables under one name: {names}")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -87,6 +87,11 @@ class Optimizer:
         """One training step of `model` on `batch`; `sclip` bounds the norm of each sample's gradient."""
         gradients = model.compute_batch_gradients(batch, sclip)
         model.apply_updates(self.compute_updates(model, gradients))
+
+    @property
+    def aux_names(self) -> list[str]:
+        """Under which its modules exchange auxiliary variables with those of the other side."""
+        return [module.aux_name for module in self.modules if module.aux_name]
 
     def collect_aux_var(self) -> dict[str, Sum]:
         """What each module has to send, by its `aux_name`."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from fl.core.layout import Layout, TensorSpec
+from fl.core.layout import Layout, Role, TensorSpec
 from fl.core.vector.api import Vector
 
 Array = npt.NDArray[Any]
@@ -30,14 +30,30 @@ class NumpyVector(Vector):
     others: tuple[Array, ...]
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.ArrayLike]) -> Self:
-        """Copy arrays into one buffer, in the mapping's order. Raises `ValueError` on mixed or strange dtypes."""
+    def from_arrays(cls, arrays: Mapping[str, npt.ArrayLike], roles: Mapping[str, Role] | None = None) -> Self:
+        """Copy arrays into one buffer, in the mapping's order; those without a role are trainable.
+
+        Raises `ValueError` on mixed or strange dtypes.
+        """
         items = {name: np.asarray(array) for name, array in arrays.items()}
-        layout = Layout(tuple(TensorSpec(name, array.dtype.name, array.shape) for name, array in items.items()))
+        known = roles or {}
+        layout = Layout(
+            tuple(
+                TensorSpec(name, array.dtype.name, array.shape, known.get(name, Role.TRAINABLE))
+                for name, array in items.items()
+            )
+        )
         vector = cls.zeros(layout)
         for name, view in vector.arrays().items():
             view[...] = items[name]
         return vector
+
+    @classmethod
+    def join(cls, *parts: "NumpyVector") -> Self:
+        """The tensors of all parts, copied into one vector. Raises `ValueError` where they do not go together."""
+        layout = Layout(tuple(spec for part in parts for spec in part.layout.specs))
+        flat = np.concatenate([part.flat for part in parts if part.flat.size] or [np.zeros(0, layout.float_dtype)])
+        return cls(layout, flat, tuple(array.copy() for part in parts for array in part.others))
 
     @classmethod
     def zeros(cls, layout: Layout) -> Self:
