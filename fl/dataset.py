@@ -1,5 +1,5 @@
-"""Datasets."""
+"""Datasets, and how to cut one into shares."""
 
-from fl.core.dataset import Batch, Dataset, InMemoryDataset
+from fl.core.dataset import Batch, Dataset, InMemoryDataset, split
 
-__all__ = ["Batch", "Dataset", "InMemoryDataset"]
+__all__ = ["Batch", "Dataset", "InMemoryDataset", "split"]

@@ -16,7 +16,7 @@ def names_of(module: object) -> list[str]:
     ("module", "names"),
     [
         ("aggregator", ["Aggregator", "Averaging"]),
-        ("dataset", ["Batch", "Dataset", "InMemoryDataset"]),
+        ("dataset", ["Batch", "Dataset", "InMemoryDataset", "split"]),
         ("main", ["FederatedClient", "FederatedServer", "Outcome", "config"]),
         ("metrics", ["Metric", "MetricSet"]),
         ("model", ["Model"]),
