@@ -50,6 +50,9 @@ class ClientResult:
     n_samples: int = 0
     seconds: float = 0.0
     loss: float | None = None
+    """Of the weights that it evaluated, on its own data."""
+    update_norm: float | None = None
+    """Euclidean length of its update in a training round."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,12 +125,7 @@ def _write_committed(record: RoundCommitted) -> pb.RoundCommitted:
     message = pb.RoundCommitted(
         round=record.round,
         kind=_KINDS[record.kind],
-        participants=(
-            pb.ClientResult(
-                client=one.client, n_steps=one.n_steps, n_samples=one.n_samples, seconds=one.seconds, loss=one.loss
-            )
-            for one in record.participants
-        ),
+        participants=(_write_result(one) for one in record.participants),
         dropped=_notes(record.dropped),
         loss=record.loss,
         metrics=(pb.Metric(name=one.name, values=one.values, shape=one.shape) for one in record.metrics),
@@ -141,14 +136,10 @@ def _write_committed(record: RoundCommitted) -> pb.RoundCommitted:
 
 
 def _read_committed(message: pb.RoundCommitted) -> RoundCommitted:
-    participants = tuple(
-        ClientResult(one.client, one.n_steps, one.n_samples, one.seconds, one.loss if one.HasField("loss") else None)
-        for one in message.participants
-    )
     return RoundCommitted(
         message.round,
         _read_kind(message.kind),
-        participants,
+        tuple(map(_read_result, message.participants)),
         _read_notes(message.dropped),
         weights=_read_parcel(message, "weights"),
         server_state=_read_parcel(message, "server_state"),
@@ -157,6 +148,23 @@ def _read_committed(message: pb.RoundCommitted) -> RoundCommitted:
         note=message.note,
         aux=_read_parcel(message, "aux"),
     )
+
+
+def _write_result(one: ClientResult) -> pb.ClientResult:
+    return pb.ClientResult(
+        client=one.client,
+        n_steps=one.n_steps,
+        n_samples=one.n_samples,
+        seconds=one.seconds,
+        loss=one.loss,
+        update_norm=one.update_norm,
+    )
+
+
+def _read_result(one: pb.ClientResult) -> ClientResult:
+    loss = one.loss if one.HasField("loss") else None
+    update_norm = one.update_norm if one.HasField("update_norm") else None
+    return ClientResult(one.client, one.n_steps, one.n_samples, one.seconds, loss=loss, update_norm=update_norm)
 
 
 def _read_kind(number: pb.RoundKind) -> Kind:

@@ -119,18 +119,20 @@ class Metric(_message.Message):
     def __init__(self, name: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ClientResult(_message.Message):
-    __slots__ = ("client", "n_steps", "n_samples", "seconds", "loss")
+    __slots__ = ("client", "n_steps", "n_samples", "seconds", "loss", "update_norm")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     N_STEPS_FIELD_NUMBER: _ClassVar[int]
     N_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_NORM_FIELD_NUMBER: _ClassVar[int]
     client: str
     n_steps: int
     n_samples: int
     seconds: float
     loss: float
-    def __init__(self, client: _Optional[str] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
+    update_norm: float
+    def __init__(self, client: _Optional[str] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., loss: _Optional[float] = ..., update_norm: _Optional[float] = ...) -> None: ...
 
 class RoundCommitted(_message.Message):
     __slots__ = ("round", "kind", "participants", "dropped", "weights", "server_state", "loss", "metrics", "note", "aux")

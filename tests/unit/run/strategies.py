@@ -46,7 +46,7 @@ any_parcels = st.builds(Parcel, st.binary(max_size=4), st.binary(max_size=4))
 
 def decisions(parcels: st.SearchStrategy[Parcel] = any_parcels) -> st.SearchStrategy[Record]:
     """Every record but the start of a leader."""
-    results = tuples_of(st.builds(ClientResult, texts, u64, u64, numbers, st.none() | numbers))
+    results = tuples_of(st.builds(ClientResult, texts, u64, u64, numbers, st.none() | numbers, st.none() | numbers))
     metrics = tuples_of(st.builds(MetricValue, texts, tuples_of(numbers), tuples_of(u64)))
     deadlines = st.none() | st.floats(min_value=0, exclude_min=True)
     maybe = st.none() | parcels

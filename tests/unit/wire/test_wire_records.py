@@ -71,6 +71,7 @@ def test_the_same_record_is_the_same_bytes(record: Record) -> None:
         pytest.param(RoundCommitted(1, Kind.EVALUATE, ()), id="an evaluation without a loss"),
         pytest.param(RoundCommitted(1, Kind.EVALUATE, (), loss=0.0), id="a loss of zero"),
         pytest.param(RoundCommitted(1, Kind.TRAIN, (ClientResult("a", loss=0.0),)), id="a client's loss of zero"),
+        pytest.param(RoundCommitted(1, Kind.TRAIN, (ClientResult("a", update_norm=0.0),)), id="an update of zero"),
         pytest.param(RoundCommitted(1, Kind.EVALUATE, (), metrics=(MetricValue("f", ()),)), id="an empty metric"),
         pytest.param(RunEnded(Status.FAILED, ""), id="an end without weights"),
         pytest.param(ClientsAdmitted((("a", DataInfo(0)),)), id="data that tell nothing"),
