@@ -1,5 +1,23 @@
 """Aggregators."""
 
-from fl.core.aggregator import Aggregator, Averaging
+from fl.core.aggregator import (
+    Aggregator,
+    AveragingAggregator,
+    GradientMaskedAveraging,
+    KrumAggregator,
+    MedianAggregator,
+    MultiKrumAggregator,
+    SumAggregator,
+    TrimmedMeanAggregator,
+)
 
-__all__ = ["Aggregator", "Averaging"]
+__all__ = [
+    "Aggregator",
+    "AveragingAggregator",
+    "GradientMaskedAveraging",
+    "KrumAggregator",
+    "MedianAggregator",
+    "MultiKrumAggregator",
+    "SumAggregator",
+    "TrimmedMeanAggregator",
+]

@@ -5,7 +5,7 @@ the whole would have given. One fold serves them all, and a secure aggregation c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -50,13 +50,17 @@ class WeightedSum:
     dtype: str
     """Of the vectors that were summed, and of the mean."""
 
-    def merge(self, other: "WeightedSum") -> "WeightedSum":
+    def merge(self, other: Self) -> Self:
         check_same(self.total.layout, other.total.layout)
-        return WeightedSum(self.total + other.total, self.weight + other.weight, self.dtype)
+        return replace(self, total=self.total + other.total, weight=self.weight + other.weight)
 
     def finish(self) -> NumpyVector | None:
         """The weighted mean; None when all weights are zero, and there is nothing to take a mean of."""
-        return (self.total / self.weight).astype(self.dtype) if self.weight else None
+        if not self.weight:
+            return None
+        mean = NumpyVector.zeros(self.total.layout.with_float_dtype(self.dtype))
+        np.divide(self.total.flat, self.weight, out=mean.flat)
+        return mean
 
 
 def _add(name: str, left: Any, right: Any) -> Addend:

@@ -134,7 +134,7 @@ def test_parts_may_be_objects_wherever_they_may_be_names_and_configs_may_be_file
     )
     (tmp_path / "optim.toml").write_text('aggregator = "averaging"\nclient_opt = 0.1\n')
     objects = FLOptimConfig.from_params(
-        aggregator=fl.aggregator.Averaging(), client_opt=fl.optimizer.Optimizer(lrate=0.1)
+        aggregator=fl.aggregator.AveragingAggregator(), client_opt=fl.optimizer.Optimizer(lrate=0.1)
     )
     by_objects = (objects, fl.metrics.MetricSet([Loss()]))
     outcomes = []

@@ -15,7 +15,19 @@ def names_of(module: object) -> list[str]:
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        ("aggregator", ["Aggregator", "Averaging"]),
+        (
+            "aggregator",
+            [
+                "Aggregator",
+                "AveragingAggregator",
+                "GradientMaskedAveraging",
+                "KrumAggregator",
+                "MedianAggregator",
+                "MultiKrumAggregator",
+                "SumAggregator",
+                "TrimmedMeanAggregator",
+            ],
+        ),
         ("dataset", ["Batch", "Dataset", "InMemoryDataset", "split"]),
         ("main", ["FederatedClient", "FederatedServer", "Outcome", "config"]),
         ("metrics", ["Metric", "MetricSet"]),
@@ -52,7 +64,7 @@ def test_what_is_registered_has_the_names_that_users_of_the_field_know() -> None
 
     assert printed.splitlines() == [
         "sklearn-sgd",
-        "averaging",
+        "averaging gradient-masked-averaging krum median multi-krum sum trimmed-mean",
         "binary-classif loss mae mse multi-classif",
         "momentum",
         "fedprox lasso ridge",

@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fl.core.aggregator import Aggregator, Averaging, Fold
+from fl.core.aggregator import Aggregator, AveragingAggregator, Fold
 from fl.core.mergeable import Mergeable
 from fl.core.vector import CHUNK, NumpyVector, Vector
 from fl.errors import ConfigError
 
-EVERY = [Averaging(), Averaging(steps_weighted=False), Averaging(client_weights={"c0": 3.0}, samples_weighted=True)]
+EVERY = [
+    AveragingAggregator(),
+    AveragingAggregator(steps_weighted=False),
+    AveragingAggregator(client_weights={"c0": 3.0}, samples_weighted=True),
+]
 """A new aggregator is one line here, and held to every law below."""
 
 Part = tuple[NumpyVector, str, int, int]
@@ -88,37 +92,41 @@ def test_a_copy_from_its_config_weighs_the_same(aggregator: Aggregator) -> None:
 
 
 def test_averaging_weighs_by_steps() -> None:
-    result = fold(Averaging(), [(vector([1.0, 0.0]), "a", 1, 9), (vector([5.0, 4.0]), "b", 3, 1)])
+    result = fold(AveragingAggregator(), [(vector([1.0, 0.0]), "a", 1, 9), (vector([5.0, 4.0]), "b", 3, 1)])
     assert result == vector([4.0, 3.0])
 
 
 def test_averaging_without_step_weights_is_the_plain_mean() -> None:
-    result = fold(Averaging(steps_weighted=False), [(vector([1.0]), "a", 1, 9), (vector([5.0]), "b", 3, 1)])
+    result = fold(AveragingAggregator(steps_weighted=False), [(vector([1.0]), "a", 1, 9), (vector([5.0]), "b", 3, 1)])
     assert result == vector([3.0])
 
 
 def test_averaging_by_samples_looks_at_samples_only() -> None:
-    result = fold(Averaging(samples_weighted=True), [(vector([1.0]), "a", 1, 9), (vector([5.0]), "b", 3, 1)])
+    result = fold(AveragingAggregator(samples_weighted=True), [(vector([1.0]), "a", 1, 9), (vector([5.0]), "b", 3, 1)])
     assert result == vector([1.4])
 
 
 def test_a_clients_weight_multiplies_its_steps() -> None:
-    result = fold(Averaging(client_weights={"a": 6.0}), [(vector([1.0]), "a", 1, 9), (vector([5.0]), "b", 2, 1)])
+    result = fold(
+        AveragingAggregator(client_weights={"a": 6.0}), [(vector([1.0]), "a", 1, 9), (vector([5.0]), "b", 2, 1)]
+    )
     assert result == vector([2.0])
 
 
 def test_when_no_client_took_a_step_there_is_no_update() -> None:
-    assert fold(Averaging(), [(vector([1.0]), "a", 0, 0)]) is None
-    assert fold(Averaging(steps_weighted=False), [(vector([1.0]), "a", 0, 0)]) is None
+    assert fold(AveragingAggregator(), [(vector([1.0]), "a", 0, 0)]) is None
+    assert fold(AveragingAggregator(steps_weighted=False), [(vector([1.0]), "a", 0, 0)]) is None
 
 
 def test_an_update_longer_than_a_chunk_is_averaged_whole() -> None:
     values = np.arange(CHUNK + 3, dtype="float32")
-    assert fold(Averaging(), [(vector(values), "a", 1, 1), (vector(3 * values), "b", 1, 1)]) == vector(2 * values)
+    assert fold(AveragingAggregator(), [(vector(values), "a", 1, 1), (vector(3 * values), "b", 1, 1)]) == vector(
+        2 * values
+    )
 
 
 def test_an_update_of_another_layout_is_refused() -> None:
-    running = Averaging().start(vector([1.0]).layout)
+    running = AveragingAggregator().start(vector([1.0]).layout)
     with pytest.raises(ValueError, match="tensor 'a' differs"):
         running.add(vector([1.0, 2.0]), client="a", n_steps=1, n_samples=1)
 
@@ -126,15 +134,15 @@ def test_an_update_of_another_layout_is_refused() -> None:
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_a_client_weight_that_is_no_weight_is_refused(weight: float) -> None:
     with pytest.raises(ConfigError, match="weight of client 'a'"):
-        Averaging(client_weights={"a": weight})
+        AveragingAggregator(client_weights={"a": weight})
 
 
 def test_an_aggregator_that_only_prepares_is_folded_by_merging() -> None:
     # Given a third party's aggregator with nothing but `prepare`
     class Prepared(Aggregator, register=False):
         def prepare(self, update: Vector, *, client: str, n_steps: int, n_samples: int) -> Mergeable:
-            return Averaging().prepare(update, client=client, n_steps=n_steps, n_samples=n_samples)
+            return AveragingAggregator().prepare(update, client=client, n_steps=n_steps, n_samples=n_samples)
 
     # Then its fold is that of the class which folds in place
     parts = [(vector([1, 2]), "c0", 3, 10), (vector([3, 5]), "c1", 4, 20)]
-    assert fold(Prepared(), parts) == fold(Averaging(), parts)
+    assert fold(Prepared(), parts) == fold(AveragingAggregator(), parts)

@@ -10,13 +10,15 @@ from typing import ClassVar
 import pytest
 
 from fl.core import registry as module
-from fl.core.aggregator import Aggregator, Averaging
+from fl.core.aggregator import Aggregator, AveragingAggregator
 from fl.core.registry import Registered, Registry
 from fl.errors import ConfigError
 
 
 class Shape(Registered, register=False):
-    registry: ClassVar[Registry["Shape"]] = Registry("shape", {"averaging": "fl.core.aggregator.averaging:Averaging"})
+    registry: ClassVar[Registry["Shape"]] = Registry(
+        "shape", {"averaging": "fl.core.aggregator.averaging:AveragingAggregator"}
+    )
 
 
 class Circle(Shape):
@@ -75,7 +77,7 @@ def test_two_classes_of_one_name_are_an_error_that_names_both() -> None:
 
 
 def test_a_built_in_name_is_taken_before_its_class_is_imported() -> None:
-    with pytest.raises(ConfigError, match="averaging:Averaging already"):
+    with pytest.raises(ConfigError, match="averaging:AveragingAggregator already"):
 
         class Mine(Shape):
             name = "averaging"
@@ -114,7 +116,7 @@ def test_a_part_is_built_from_its_name() -> None:
     assert built_circle("circle").radius == 1.0
 
 
-@pytest.mark.parametrize("spec", [3, ("circle",), {"radius": 1.0}, Averaging()])
+@pytest.mark.parametrize("spec", [3, ("circle",), {"radius": 1.0}, AveragingAggregator()])
 def test_what_is_no_description_of_a_part_is_refused(spec: object) -> None:
     with pytest.raises(ConfigError, match="give an instance, a name or"):
         Shape.registry.build(spec)
@@ -133,7 +135,9 @@ def test_a_missing_option_is_named() -> None:
 @pytest.mark.usefixtures("plugins")
 def test_a_plug_in_of_another_package_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Given an installed distribution with an entry point
-    source = "from fl.core.aggregator import Averaging\nclass Theirs(Averaging):\n    name = 'theirs'\n"
+    source = (
+        "from fl.core.aggregator import AveragingAggregator\nclass Theirs(AveragingAggregator):\n    name = 'theirs'\n"
+    )
     (tmp_path / "their_package.py").write_text(source)
     info = tmp_path / "their_package-1.0.dist-info"
     info.mkdir()
@@ -156,7 +160,7 @@ def test_a_built_in_part_is_imported_only_when_it_is_asked_for() -> None:
     code = (
         "import sys\n"
         "from fl.core.registry import Registry\n"
-        "registry = Registry('aggregator', {'averaging': 'fl.core.aggregator.averaging:Averaging'})\n"
+        "registry = Registry('aggregator', {'averaging': 'fl.core.aggregator.averaging:AveragingAggregator'})\n"
         "assert 'fl.core.aggregator' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl.core.aggregator import Averaging
+from fl.core.aggregator import AveragingAggregator
 from fl.core.dataset import Batch, Batching, Dataset, InMemoryDataset
 from fl.core.metrics import MetricSet
 from fl.core.model.sklearn import SklearnSGDModel
@@ -62,7 +62,7 @@ def test_federated_averaging_of_one_client_is_plain_sgd(task: str) -> None:
         local = model(task, data)
         local.set_weights(weights)
         result = train(local, data, effort, batching, client, round_)
-        fold = Averaging().start(weights.layout)
+        fold = AveragingAggregator().start(weights.layout)
         fold.add(weights - local.get_weights(), client="only", n_steps=result.n_steps, n_samples=result.n_samples)
         update = fold.finish()
         assert update is not None
@@ -79,7 +79,7 @@ def test_equal_clients_of_one_step_are_sgd_on_the_union(task: str) -> None:
     central, weights = model(task, union), model(task, union).get_weights()
     for _ in range(5):
         # When each takes one step with all its samples, and a server averages
-        fold = Averaging().start(weights.layout)
+        fold = AveragingAggregator().start(weights.layout)
         for i, part in enumerate(parts):
             local = model(task, union)
             local.set_weights(weights)

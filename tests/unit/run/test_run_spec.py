@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl.core.aggregator import Averaging
+from fl.core.aggregator import AveragingAggregator
 from fl.core.optimizer import Optimizer
 from fl.errors import ConfigError
 from fl.run.spec import EarlyStopConfig, OptimConfig, Plugin, RegisterConfig, RunConfig, RunSpec, TrainingConfig
@@ -35,8 +35,8 @@ TRAINING = {"batch_size": 8}
             id="a table with name and a table of options",
         ),
         pytest.param(
-            Averaging(steps_weighted=False),
-            Plugin(name="averaging", config=Averaging(steps_weighted=False).get_config()),
+            AveragingAggregator(steps_weighted=False),
+            Plugin(name="averaging", config=AveragingAggregator(steps_weighted=False).get_config()),
             id="an object",
         ),
         pytest.param(Plugin(name="averaging"), Plugin(name="averaging"), id="what it becomes"),
