@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from broker.topology import check_name
+from fl.core.model.doors import Doors
 from fl.run.config import Config, read_toml
 
 
@@ -32,6 +33,20 @@ class DeviceConfig(Config):
     idx: Annotated[int, Field(ge=0)] | None = None
 
 
+class AllowConfig(Config):
+    """What models that come with a run may execute here, besides what this package brings."""
+
+    factories: list[str] = Field(default_factory=list)
+    """Functions that may be called to build a model, as "package.module:function" or "package.module:*"."""
+    pickle: bool = False
+    """Load models that come as pickles: they execute whatever their author wrote into them."""
+
+    @model_validator(mode="after")
+    def _check_factories(self) -> Self:
+        Doors(tuple(self.factories))
+        return self
+
+
 class ClientConfig(Config):
     """One daemon: who it is, what data it has, and where it keeps what must survive it."""
 
@@ -49,6 +64,7 @@ class ClientConfig(Config):
     checkpoint: Path | None = None
     """Directory for the weights that each run leaves; without it they are not kept here."""
     device: DeviceConfig = DeviceConfig()
+    allow: AllowConfig = AllowConfig()
     max_runs: Annotated[int, Field(ge=1)] = 4
     """Runs served side by side; further ones are joined as these end."""
     standby: bool = True

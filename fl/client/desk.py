@@ -1,27 +1,39 @@
 """What a trainer does with each call: requests in, replies out, and errors in words."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
-from fl.client.learner import Data, Learner, shared_seed
+from fl.client.learner import Data, Learner, Shared, shared_seed
+from fl.client.round_states import RecalledStates, StateFiles
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
+from fl.core.layout import Role
+from fl.core.optimizer.aux import pack_aux, unpack_aux
 from fl.core.training import EvaluateResult
 from fl.core.vector import NumpyVector
 from fl.errors import FluffleError
 from fl.log import get_log
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import Error, EvaluateReply, EvaluateRequest, InitReply, InitRequest, TrainReply, TrainRequest
-from fl.wire.tensors import inline, read_data_info, read_inline, write_data_info
+from fl.wire.tensors import inline, read_data_info, read_inline, read_layout, write_data_info
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall, TrainerSetup
 
 log = get_log(__name__)
 
 
+def _device(setup: TrainerSetup) -> DevicePolicy:
+    return DevicePolicy(setup.gpu, setup.idx if setup.HasField("idx") else None)
+
+
 class Desk:
     """Answers the calls for one run, one at a time."""
 
-    def __init__(self, data: Data | None = None) -> None:
+    def __init__(self, data: Data | None = None, *, on_setup: Callable[[TrainerSetup], DevicePolicy] = _device) -> None:
+        """`on_setup` prepares the process, and says which device policy holds in it."""
         self._data = data
+        self._on_setup = on_setup
+        self._device = DevicePolicy()
         self._setup = TrainerSetup()
         self._learner: Learner | None = None
 
@@ -39,6 +51,7 @@ class Desk:
         match call.WhichOneof("call"):
             case "setup":
                 self._setup = call.setup
+                self._device = self._on_setup(call.setup)
                 if self._data is None:
                     self._data = load_data(call.setup)
                 return TrainerAnswer(data_info=write_data_info(self._data.train.get_data_specs()))
@@ -58,25 +71,40 @@ class Desk:
         seed, run_key = self._setup.seed, run
         if spec.run.seed is not None:  # the same batches in every run of this spec
             seed, run_key = shared_seed(spec.run.seed, self._setup.client), ""
-        device = DevicePolicy(self._setup.gpu, self._setup.idx if self._setup.HasField("idx") else None)
-        data_info = read_data_info(request.data_info)
-        return Learner(spec, data_info, self._data, seed=seed, run=run_key, device=device)
+        shared = Shared(
+            read_data_info(request.data_info),
+            read_layout(request.layout),
+            read_inline(request.fixed) if request.HasField("fixed") else None,
+        )
+        folder = self._setup.state_path
+        states = StateFiles(Path(folder)) if folder else RecalledStates()
+        return Learner(spec, shared, self._data, seed=seed, run=run_key, device=self._device, states=states)
 
     def _train(self, request: TrainRequest) -> TrainReply:
         assert self._learner is not None, "a trainer is initialised before it trains"
-        update, result = self._learner.train(request.round, read_inline(request.weights))
-        return TrainReply(
+        weights = read_inline(request.weights)
+        aux = (
+            unpack_aux(read_inline(request.aux), weights.layout.select(Role.TRAINABLE))
+            if request.HasField("aux")
+            else {}
+        )
+        trained = self._learner.train(request.round, weights, counted=request.counted, aux=aux)
+        reply = TrainReply(
             round=request.round,
             weights_digest=request.weights.digest,
-            update=inline(update),
-            n_steps=result.n_steps,
-            n_samples=result.n_samples,
-            seconds=result.seconds,
+            update=inline(trained.update),
+            n_steps=trained.result.n_steps,
+            n_samples=trained.result.n_samples,
+            seconds=trained.result.seconds,
         )
+        told = pack_aux(trained.aux)
+        if told is not None:
+            reply.aux.CopyFrom(inline(told))
+        return reply
 
     def _evaluate(self, request: EvaluateRequest) -> EvaluateReply:
         assert self._learner is not None, "a trainer is initialised before it evaluates"
-        result = self._learner.evaluate(read_inline(request.weights))
+        result = self._learner.evaluate(read_inline(request.weights), counted=request.counted)
         reply = EvaluateReply(
             round=request.round,
             weights_digest=request.weights.digest,

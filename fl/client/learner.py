@@ -1,13 +1,19 @@
 """One client's part of a run, over its own data: no messages, no event loop."""
 
 import hashlib
+import threading
 import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from fl.client.round_states import RoundStates
 from fl.core.data_info import DataInfo
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
+from fl.core.layout import Layout
+from fl.core.mergeable import Sum
 from fl.core.metrics import MetricSet
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
@@ -20,9 +26,15 @@ from fl.core.training import (
     round_generator,
     train_round,
 )
-from fl.core.vector import NumpyVector
+from fl.core.vector import SHARED, NumpyVector, Vector, check_same
 from fl.errors import ModelError
+from fl.log import get_log
 from fl.run.spec import RunSpec
+
+log = get_log(__name__)
+
+_TURN: Final = threading.Lock()
+"""Held while a model trains that draws from a random generator of the whole process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,50 +49,96 @@ class Data:
         return self.train if self.valid is None else self.valid
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a run has in common: what all data have, and the model's tensors."""
+
+    data_info: DataInfo
+    layout: Layout
+    """Of what travels in every round."""
+    fixed: NumpyVector | None = None
+    """Tensors that no round changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A round's work: the update is `w_start - w_end`, `aux` what the optimizer tells the server's."""
+
+    update: NumpyVector
+    aux: Mapping[str, Sum]
+    result: TrainResult
+
+
 class Learner:
     """Model, optimizer and metrics of one run. Raises `FluffleError` where they do not fit the data."""
 
     def __init__(
-        self, spec: RunSpec, data_info: DataInfo, data: Data, *, seed: bytes, run: str, device: DevicePolicy
+        self,
+        spec: RunSpec,
+        shared: Shared,
+        data: Data,
+        *,
+        seed: bytes,
+        run: str,
+        device: DevicePolicy,
+        states: RoundStates,
     ) -> None:
-        """`seed`, `run` and the round's number are all that batches depend on."""
+        """`seed`, `run` and the round's number are all that a round's randomness depends on."""
         self._spec = spec
         self._data = data
         self._seed = seed
         self._run = run
-        self._before: tuple[int, dict[str, Any]] | None = None
+        self._states = states
         self._model = Model.registry.get(spec.model.kind).from_config(spec.model.config)
-        self._model.initialize(data_info)
+        self._model.initialize(shared.data_info)
         self._model.update_device_policy(device)
+        self._take_in(shared)
         self._optimizer = Optimizer.from_config(spec.optim.client_opt)
         self._metrics = MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
+        self._fresh = self._state()
+        self._at = 0
+        """The round after which the model's and optimizer's own state is."""
 
-    def train(self, round_: int, weights: NumpyVector) -> tuple[NumpyVector, TrainResult]:
-        """The update, `w_start - w_end`, of one round. The same round from the same weights gives the same bits."""
-        self._load(weights)
-        self._rewind(round_)
+    def train(
+        self, round_: int, weights: NumpyVector, *, counted: int = 0, aux: Mapping[str, Sum] | None = None
+    ) -> Trained:
+        """One round, from the weights and from the own state after round `counted`.
+
+        The same again gives the same bits. `aux` is what the server's optimizer tells.
+        """
         options = self._spec.run.training
-        result = train_round(
-            self._model,
-            self._optimizer,
-            self._data.train,
-            effort=Effort(options.n_epoch, options.n_steps, options.timeout),
-            batching=Batching(
-                options.batch_size,
-                shuffle=options.shuffle,
-                drop_remainder=options.drop_remainder,
-                poisson=options.poisson,
-                replacement=options.replacement,
-            ),
-            rng=round_generator(self._seed, run=self._run, round_=round_),
-            clock=time.monotonic,
-        )
-        return weights - self._model.get_weights(trainable=True).to_numpy(), result
+        with self._turn():
+            self._go_back(counted)
+            self._load(weights)
+            for name, values in (aux or {}).items():
+                self._optimizer.process_aux_var({name: values.finish()})
+            self._model.start_round(self._generator(round_, "model"))
+            result = train_round(
+                self._model,
+                self._optimizer,
+                self._data.train,
+                effort=Effort(options.n_epoch, options.n_steps, options.timeout),
+                batching=Batching(
+                    options.batch_size,
+                    shuffle=options.shuffle,
+                    drop_remainder=options.drop_remainder,
+                    poisson=options.poisson,
+                    replacement=options.replacement,
+                ),
+                rng=self._generator(round_, "batches"),
+                clock=time.monotonic,
+            )
+            told = self._optimizer.collect_aux_var()
+            self._at = round_
+            self._states.keep(round_, self._state(), counted=counted)
+            update = weights - self._model.get_weights().select(*SHARED).to_numpy()
+        return Trained(update, {name: _in_numpy(values) for name, values in told.items()}, result)
 
-    def evaluate(self, weights: NumpyVector) -> EvaluateResult:
+    def evaluate(self, weights: NumpyVector, *, counted: int = 0) -> EvaluateResult:
         """Loss and metrics of `weights` on the held-out data."""
-        self._load(weights)
         options = self._spec.run.evaluate
+        self._go_back(counted)
+        self._load(weights)
         return evaluate_round(
             self._model,
             self._metrics,
@@ -90,15 +148,39 @@ class Learner:
             clock=time.monotonic,
         )
 
-    def _rewind(self, round_: int) -> None:
-        """Put the optimizer where it was before this round, should the round be done again."""
-        if self._before is not None and self._before[0] == round_:
-            self._optimizer.set_state(self._before[1])
-        self._before = (round_, self._optimizer.get_state())
+    def _generator(self, round_: int, purpose: str) -> Any:
+        return round_generator(self._seed, run=self._run, round_=round_, purpose=purpose)
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        return _TURN if self._model.shares_generator else nullcontext()
+
+    def _state(self) -> dict[str, Any]:
+        return {"optimizer": self._optimizer.get_state(), "model": self._model.get_state()}
+
+    def _go_back(self, counted: int) -> None:
+        """Put the own state where it was after a round: a round may come again, or have come too late to count."""
+        if counted == self._at:
+            return
+        state = self._states.after(counted) if counted else self._fresh
+        if state is None:
+            log.warning("state_lost", run=self._run, after_round=counted, instead="the optimizer starts afresh")
+            state = self._fresh
+        self._optimizer.set_state(state["optimizer"])
+        self._model.set_state(state["model"])
+        self._at = counted
+
+    def _take_in(self, shared: Shared) -> None:
+        """Raises `ModelError` when this site's model is another than the run's."""
+        try:
+            check_same(shared.layout, self._model.get_weights().select(*SHARED).layout)
+            if shared.fixed is not None:
+                self._model.set_weights(shared.fixed)
+        except ValueError as error:
+            raise ModelError(f"the run's model is not what this site makes of its config: {error}") from None
 
     def _load(self, weights: NumpyVector) -> None:
         try:
-            self._model.set_weights(weights, trainable=True)
+            self._model.set_weights(weights)
         except ValueError as error:
             raise ModelError(f"the run's weights do not fit the model of this site: {error}") from None
 
@@ -106,3 +188,7 @@ class Learner:
 def shared_seed(seed: int, client: str) -> bytes:
     """The seed of a client in a run whose spec fixes one: reproducible, and different for each client."""
     return hashlib.sha256(f"fluffle batches {seed} {client}".encode()).digest()
+
+
+def _in_numpy(values: Sum) -> Sum:
+    return Sum({name: item.to_numpy() if isinstance(item, Vector) else item for name, item in values.fields.items()})

@@ -7,6 +7,7 @@ from fl.client.checkpoint import keep_weights
 from fl.client.letters import Request
 from fl.client.site import Site
 from fl.client.trainer import Trainer, TrainerDied
+from fl.core.vector import NumpyVector
 from fl.errors import BadMessage, FluffleError
 from fl.wire.bulk import INLINE_BYTES, fetch
 from fl.wire.envelope import Body
@@ -20,7 +21,7 @@ from fl.wire.messages_pb2 import (
     TrainReply,
     TrainRequest,
 )
-from fl.wire.tensors import inline, read_layout, referring
+from fl.wire.tensors import blob_ref, inline, read_layout, referring
 from fl.wire.tensors_pb2 import Tensors
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 
@@ -75,7 +76,7 @@ class Part:
         await self.close()
         try:
             self._trainer = await self._site.new_trainer(self._run)
-            answer = await self._ask(TrainerCall(run=self._run, init=request))
+            answer = await self._ask(await self._call(request))
         except FluffleError as error:
             return self._failed(str(error))
         if answer.WhichOneof("answer") == "error":
@@ -101,8 +102,7 @@ class Part:
 
     async def _work(self, request: RoundRequest) -> Body:
         try:
-            weights = inline(await fetch(self._session, request.weights))
-            answer = await self._ask(_call(self._run, request, weights))
+            answer = await self._ask(await self._call(request))
             if answer.WhichOneof("answer") == "train":
                 await self._upload(answer.train)
                 self._log.info("trained", round=request.round, steps=answer.train.n_steps, seconds=answer.train.seconds)
@@ -117,6 +117,26 @@ class Part:
         self._log.warning("request_failed", round=request.round, reason=text)
         return self._error(request, Error.Code.FAILED, text)
 
+    async def _call(self, request: InitRequest | RoundRequest) -> TrainerCall:
+        """The same request with its tensors at hand: a trainer has no connection to anybody. Raises `BadMessage`."""
+        match request:
+            case InitRequest():
+                call = TrainerCall(run=self._run, init=request)
+                await self._bring(call.init, "fixed")
+            case TrainRequest():
+                call = TrainerCall(run=self._run, train=request)
+                await self._bring(call.train, "weights", "aux")
+            case EvaluateRequest():
+                call = TrainerCall(run=self._run, evaluate=request)
+                await self._bring(call.evaluate, "weights")
+        return call
+
+    async def _bring(self, message: InitRequest | RoundRequest, *fields: str) -> None:
+        for field in fields:
+            tensors = getattr(message, field)
+            if blob_ref(tensors) is not None:
+                tensors.CopyFrom(inline(await fetch(self._session, tensors)))
+
     async def _ask(self, call: TrainerCall) -> TrainerAnswer:
         assert self._trainer is not None, "asked after it was started"
         try:
@@ -126,29 +146,29 @@ class Part:
             raise
 
     async def _upload(self, reply: TrainReply) -> None:
-        """Move an update that is too big for a message to the stream that the leader has declared for it."""
-        data = reply.update.inline
-        if len(data) <= INLINE_BYTES:
-            return
+        """Move what is too big for a message to the streams that the leader has declared for it."""
         name = self._site.name
-        ref = await blob.write(
-            self._session,
-            topology.update_stream(self._run, reply.round, name),
-            data,
-            exchange=topology.UP.name,
-            routing_key=topology.update_key(self._run, reply.round, name),
-        )
-        reply.update.CopyFrom(referring(read_layout(reply.update.layout), ref))
+        parts: tuple[tuple[topology.Part, Tensors], ...] = (("u", reply.update), ("x", reply.aux))
+        for part, tensors in parts:
+            if len(tensors.inline) > INLINE_BYTES:
+                ref = await blob.write(
+                    self._session,
+                    topology.update_stream(self._run, reply.round, name, part),
+                    tensors.inline,
+                    exchange=topology.UP.name,
+                    routing_key=topology.update_key(self._run, reply.round, name, part),
+                )
+                tensors.CopyFrom(referring(read_layout(tensors.layout), ref))
 
     async def _stop(self, request: StopRequest) -> None:
         self._log.info("run_over", status=request.status, reason=request.reason, best_round=request.best_round)
         if self._site.checkpoint is not None and request.HasField("weights"):
             try:
-                path = keep_weights(
-                    self._site.checkpoint, self._run, await fetch(self._session, request.weights), request
-                )
+                parts = [request.weights, request.fixed] if request.HasField("fixed") else [request.weights]
+                weights = NumpyVector.join(*[await fetch(self._session, part) for part in parts])
+                path = keep_weights(self._site.checkpoint, self._run, weights, request)
                 self._log.info("weights_kept", path=path)
-            except (BadMessage, OSError) as error:
+            except (BadMessage, OSError, ValueError) as error:
                 self._log.warning("weights_not_kept", reason=error)
         await self.close()
         self.took_part |= self._site.state.knows(self._run)  # if the connection was lost since it joined
@@ -161,14 +181,3 @@ class Part:
 
     def _error(self, request: RoundRequest, code: "Error.Code", text: str) -> Error:
         return Error(code=code, text=text, round=request.round, weights_digest=request.weights.digest)
-
-
-def _call(run: str, request: RoundRequest, weights: Tensors) -> TrainerCall:
-    """The same request with its weights at hand: a trainer has no connection to anybody."""
-    if isinstance(request, TrainRequest):
-        call = TrainerCall(run=run, train=request)
-        call.train.weights.CopyFrom(weights)
-    else:
-        call = TrainerCall(run=run, evaluate=request)
-        call.evaluate.weights.CopyFrom(weights)
-    return call

@@ -32,6 +32,8 @@ async def site_from_config(config: ClientConfig, *, home: Path) -> Site:
     setup = new_setup(
         config.name, describe(config.train), valid, device=config.device, share_metrics=config.share_metrics
     )
+    setup.allow_factories.extend(config.allow.factories)
+    setup.allow_pickle = config.allow.pickle
     site = await new_site(setup, start=ProcessTrainer.start, state=state)
     return replace(site, checkpoint=config.checkpoint, max_runs=config.max_runs, standby=config.standby)
 
@@ -66,6 +68,7 @@ async def new_site(setup: TrainerSetup, *, start: Start, state: State) -> Site:
         own = TrainerSetup()
         own.CopyFrom(setup)
         own.seed = state.secret_seed(run)
+        own.state_path = str(state.folder(run) or "")
         trainer, _ = await _set_up(run, own, start)
         return trainer
 

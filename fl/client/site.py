@@ -17,6 +17,9 @@ class State(Protocol):
 
     def knows(self, run: str) -> bool: ...
 
+    def folder(self, run: str) -> Path | None:
+        """Where what is kept of a run from round to round goes; None: into memory."""
+
     def forget(self, run: str) -> None: ...
 
 

@@ -51,12 +51,16 @@ class StateDirectory:
         """Whether this site has begun to take part in a run that is not over for it."""
         return self._seed(run).exists()
 
+    def folder(self, run: str) -> Path:
+        """Where a trainer keeps what it must know in the next round."""
+        return self._path / "runs" / run
+
     def forget(self, run: str) -> None:
         """Remove what was kept for a run that is over."""
-        shutil.rmtree(self._path / "runs" / run, ignore_errors=True)
+        shutil.rmtree(self.folder(run), ignore_errors=True)
 
     def _seed(self, run: str) -> Path:
-        return self._path / "runs" / run / "seed"
+        return self.folder(run) / "seed"
 
 
 class NoState:
@@ -70,6 +74,9 @@ class NoState:
 
     def knows(self, run: str) -> bool:
         return run in self._seeds
+
+    def folder(self, run: str) -> None:
+        return None
 
     def forget(self, run: str) -> None:
         self._seeds.pop(run, None)

@@ -11,7 +11,10 @@ import sys
 
 from fl.client.desk import Desk
 from fl.client.frames import read_frame, write_frame
-from fl.wire.trainer_pb2 import TrainerCall
+from fl.client.gpu import count_gpus, only_gpu
+from fl.core.device import DevicePolicy
+from fl.core.model.doors import OURS, Doors, set_doors
+from fl.wire.trainer_pb2 import TrainerCall, TrainerSetup
 
 
 def main() -> None:
@@ -21,9 +24,20 @@ def main() -> None:
     # What a framework prints must not get between the frames: from here on standard output is standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    calls, desk = sys.stdin.buffer, Desk()
+    calls, desk = sys.stdin.buffer, Desk(on_setup=_prepare)
     while (frame := read_frame(calls)) is not None:
         write_frame(answers, desk.answer(TrainerCall.FromString(frame)).SerializeToString())
+
+
+def _prepare(setup: TrainerSetup) -> DevicePolicy:
+    """Before any framework is imported: let in what the site allows, and see no GPU but its own."""
+    set_doors(Doors((OURS, *setup.allow_factories), setup.allow_pickle))
+    policy = DevicePolicy(setup.gpu, setup.idx if setup.HasField("idx") else None)
+    visible, policy = only_gpu(policy, visible=os.environ.get("CUDA_VISIBLE_DEVICES"), n_gpus=count_gpus())
+    os.environ.update({"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"})
+    if visible is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    return policy
 
 
 if __name__ == "__main__":

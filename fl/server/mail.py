@@ -97,4 +97,6 @@ def _stop_request(state: RunState) -> StopRequest:
     request = StopRequest(status=end.status.value, reason=end.reason, best_round=end.best_round)
     if end.weights is not None:
         request.weights.CopyFrom(open_parcel(end.weights))
+        if state.fixed is not None:
+            request.fixed.CopyFrom(open_parcel(state.fixed))
     return request

@@ -220,16 +220,18 @@ class EvaluateReply(_message.Message):
     def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., n_samples: _Optional[int] = ..., metrics: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class StopRequest(_message.Message):
-    __slots__ = ("status", "reason", "best_round", "weights")
+    __slots__ = ("status", "reason", "best_round", "weights", "fixed")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     BEST_ROUND_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    FIXED_FIELD_NUMBER: _ClassVar[int]
     status: str
     reason: str
     best_round: int
     weights: _tensors_pb2.Tensors
-    def __init__(self, status: _Optional[str] = ..., reason: _Optional[str] = ..., best_round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    fixed: _tensors_pb2.Tensors
+    def __init__(self, status: _Optional[str] = ..., reason: _Optional[str] = ..., best_round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., fixed: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class CancelRequest(_message.Message):
     __slots__ = ("reason",)

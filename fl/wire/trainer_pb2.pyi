@@ -1,13 +1,14 @@
 from fl.wire import messages_pb2 as _messages_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainerSetup(_message.Message):
-    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "state_path")
+    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "allow_factories", "allow_pickle", "state_path")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_JSON_FIELD_NUMBER: _ClassVar[int]
     VALID_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +16,8 @@ class TrainerSetup(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     GPU_FIELD_NUMBER: _ClassVar[int]
     IDX_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_FACTORIES_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_PICKLE_FIELD_NUMBER: _ClassVar[int]
     STATE_PATH_FIELD_NUMBER: _ClassVar[int]
     client: str
     train_json: str
@@ -23,8 +26,10 @@ class TrainerSetup(_message.Message):
     seed: bytes
     gpu: bool
     idx: int
+    allow_factories: _containers.RepeatedScalarFieldContainer[str]
+    allow_pickle: bool
     state_path: str
-    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., state_path: _Optional[str] = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., allow_factories: _Optional[_Iterable[str]] = ..., allow_pickle: bool = ..., state_path: _Optional[str] = ...) -> None: ...
 
 class TrainerCall(_message.Message):
     __slots__ = ("run", "setup", "init", "train", "evaluate")
