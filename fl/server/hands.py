@@ -143,7 +143,8 @@ class Hands:
             update = await self._read_update(client, reply)
             await asyncio.to_thread(fold.add, update, client=client, n_steps=steps, n_samples=samples)
             aux = merged(aux, await self._read_aux(client, reply, weights.layout))
-            results.append(ClientResult(client, n_steps=steps, n_samples=samples, seconds=reply.seconds))
+            norm = update.select(Role.TRAINABLE).norm()
+            results.append(ClientResult(client, steps, samples, reply.seconds, update_norm=norm))
         weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer, aux)
         return Folded(
             tuple(results),
