@@ -61,8 +61,8 @@ class Dataset(Registered, ABC, register=False):
 
     def generate_batches(
         self,
-        *,
         batch_size: int,
+        *,
         rng: np.random.Generator,
         shuffle: bool = False,
         drop_remainder: bool = True,
@@ -82,7 +82,7 @@ class Dataset(Registered, ABC, register=False):
         dataset: Dataset = Dataset.registry.build(description)
         return dataset
 
-    def to_json(self, path: str | Path) -> None:
+    def save_to_json(self, path: str | Path) -> None:
         """Write the description to a file. Raises `DataError` when there is none."""
         description = self.describe()
         if description is None:
@@ -90,8 +90,8 @@ class Dataset(Registered, ABC, register=False):
         Path(path).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
 
     @staticmethod
-    def from_json(path: str | Path) -> "Dataset":
-        """Build from a file that `to_json` wrote. Raises `DataError` or `ConfigError`."""
+    def load_from_json(path: str | Path) -> "Dataset":
+        """Build from a file that `save_to_json` wrote. Raises `DataError` or `ConfigError`."""
         try:
             description = json.loads(Path(path).read_text("utf-8"))
         except FileNotFoundError:

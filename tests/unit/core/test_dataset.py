@@ -98,10 +98,55 @@ def test_labels_become_integers_or_text(given: Any, classes: tuple[int | str, ..
     assert json.dumps(specs.classes)
 
 
-def test_values_that_are_not_whole_stay_floats() -> None:
-    y = whole(InMemoryDataset(np.zeros((2, 1)), [0.5, 1.0])).y
-    assert y is not None
-    assert y.dtype == np.float64
+@pytest.mark.parametrize("values", [[0.5, 1.0], [2.0, 1.0]])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_stay_floats_of_their_dtype_whole_or_not(values: list[float], dtype: str) -> None:
+    y = whole(InMemoryDataset(np.zeros((2, 1)), np.array(values, dtype))).y
+    assert y.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint64", "bool"])
+def test_whole_numbers_and_booleans_become_the_labels_that_every_framework_takes(dtype: str) -> None:
+    assert whole(InMemoryDataset(np.zeros((2, 1)), np.array([1, 0], dtype))).y.dtype == np.int64
+
+
+def test_objects_that_are_numbers_are_numbers() -> None:
+    assert whole(InMemoryDataset(np.zeros((2, 1)), np.array([1, 0.5], dtype=object))).y.tolist() == [1.0, 0.5]
+
+
+def test_a_target_may_have_several_columns(csv: Path) -> None:
+    dataset = InMemoryDataset(csv, ["dose", "outcome"])
+    assert whole(dataset).x.tolist() == [[30, 1.0], [40, 2.0], [50, 0.5]]
+    assert whole(dataset).y.tolist() == [[0.5, 1], [1.5, 0], [2.5, 1]]
+
+
+def test_a_target_of_several_columns_is_in_the_description(csv: Path) -> None:
+    description = InMemoryDataset(csv, ["dose", "outcome"]).describe()
+    assert description is not None
+    assert whole(Dataset.load(json.loads(json.dumps(description)))).y.shape == (3, 2)
+
+
+def test_a_target_of_several_values_has_no_classes() -> None:
+    assert "classes are one label each" in refused(np.zeros((2, 1)), np.eye(2), expose_classes=True)
+
+
+def test_text_labels_of_two_axes_are_refused() -> None:
+    assert "give one label a sample" in refused(np.zeros((2, 1)), np.array([["a", "b"], ["b", "a"]]))
+
+
+def test_weights_go_with_their_samples_however_these_are_drawn() -> None:
+    # Given samples whose weight is their only feature
+    x = np.arange(1.0, 21.0)
+    dataset = InMemoryDataset(x[:, None], s_wght=x)
+    # When they are drawn in any way, then each still has its own
+    for options in ({"shuffle": True}, {"poisson": True}, {"replacement": True}):
+        for batch in dataset.generate_batches(4, rng=np.random.default_rng(0), **options):
+            assert batch.x[:, 0].tolist() == batch.weights.tolist()
+
+
+def test_small_integers_become_floats_of_half_the_size() -> None:
+    assert whole(InMemoryDataset(np.zeros((2, 4, 4), "uint8"))).x.dtype == np.float32
+    assert whole(InMemoryDataset(np.zeros((2, 4), "int64"))).x.dtype == np.float64
 
 
 def test_classes_and_data_type_are_told_only_when_asked_for() -> None:
@@ -112,8 +157,8 @@ def test_classes_and_data_type_are_told_only_when_asked_for() -> None:
 
 def test_a_dataset_from_files_is_built_again_from_its_description(csv: Path, tmp_path: Path) -> None:
     dataset = InMemoryDataset(csv, "outcome", s_wght="trust", f_cols=["dose"], expose_classes=True)
-    dataset.to_json(tmp_path / "dataset.json")
-    again = Dataset.from_json(tmp_path / "dataset.json")
+    dataset.save_to_json(tmp_path / "dataset.json")
+    again = Dataset.load_from_json(tmp_path / "dataset.json")
     assert again.get_data_specs() == dataset.get_data_specs()
     for left, right in zip(whole(again), whole(dataset), strict=True):
         np.testing.assert_array_equal(left, right)
@@ -131,7 +176,7 @@ def test_a_dataset_from_arrays_has_no_description(tmp_path: Path) -> None:
     dataset = InMemoryDataset(np.zeros((3, 2)))
     assert dataset.describe() is None
     with pytest.raises(DataError, match="only in memory"):
-        dataset.to_json(tmp_path / "dataset.json")
+        dataset.save_to_json(tmp_path / "dataset.json")
 
 
 def test_an_unknown_option_in_a_description_is_named(csv: Path) -> None:
@@ -145,7 +190,7 @@ def test_a_description_that_cannot_be_read_is_named(tmp_path: Path, content: str
     if content is not None:
         path.write_text(content)
     with pytest.raises(DataError, match=r"dataset\.json: (no such file|not a dataset)"):
-        Dataset.from_json(path)
+        Dataset.load_from_json(path)
 
 
 def test_a_missing_target_column_is_answered_with_the_nearest_and_all(csv: Path) -> None:
@@ -241,6 +286,55 @@ def test_classes_cannot_be_told_without_a_target() -> None:
 
 def test_values_that_are_not_whole_are_no_classes() -> None:
     assert "has values and no classes" in refused(np.zeros((2, 1)), [0.5, 1.0], expose_classes=True)
+
+
+@pytest.mark.parametrize(
+    ("column", "dtype"),
+    [
+        (pd.Series(["2020-01-01", "2020-01-02"], dtype="datetime64[s]"), "datetime64"),
+        (pd.Series([1j, 2j]), "complex128"),
+        (pd.Series(["a", "b"], dtype="category"), "category"),
+        (pd.Series([10**40, 1], dtype=object), "object"),
+    ],
+)
+def test_columns_that_are_no_real_numbers_are_refused_by_name_and_dtype(column: Any, dtype: str) -> None:
+    message = refused(pd.DataFrame({"odd": column, "y": [0, 1]}), "y")
+    assert "no numbers in column 'odd'" in message
+    assert dtype in message
+
+
+@pytest.mark.parametrize("target", [np.array([2**63, 1], "uint64"), np.array([2**70, 1], object)])
+def test_labels_too_large_for_an_integer_are_refused(target: Any) -> None:
+    assert "number its classes anew" in refused(np.zeros((2, 1)), target)
+
+
+def test_complex_targets_are_refused() -> None:
+    assert "use real numbers or text" in refused(np.zeros((2, 1)), [1j, 2j])
+
+
+def test_columns_of_the_same_name_are_refused() -> None:
+    assert "more than one column is named 'a'" in refused(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_a_target_among_the_features_is_refused(csv: Path) -> None:
+    assert "f_cols names 'outcome', which is the target" in refused(csv, "outcome", f_cols=["age", "outcome"])
+
+
+def test_a_column_of_what_is_no_table_is_refused_with_what_to_give() -> None:
+    assert "target 'label' would be a column, but data is no table" in refused(np.zeros((2, 1)), "label")
+    assert "target 3 would be a column" in refused(np.zeros((2, 1)), 3)
+
+
+def test_another_number_of_features_than_said_is_refused(csv: Path) -> None:
+    assert "n_features is 2, but samples of" in refused(csv, "outcome", n_features=2)
+
+
+def test_weights_of_nothing_but_zeros_are_refused() -> None:
+    assert "0 for every sample" in refused(np.zeros((2, 1)), s_wght=[0, 0])
+
+
+def test_weights_of_two_axes_are_refused() -> None:
+    assert "one weight a sample" in refused(np.zeros((2, 1)), s_wght=np.ones((2, 2)))
 
 
 def test_columns_cannot_be_named_of_an_array() -> None:
