@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fl.client.learner import Data, Learner, shared_seed
+from fl.client.learner import Data, Learner, Shared, shared_seed
+from fl.client.round_states import RecalledStates
 from fl.core.data_info import DataInfo
 from fl.core.dataset import InMemoryDataset
 from fl.core.device import DevicePolicy
@@ -46,15 +47,21 @@ def train_alone(spec: RunSpec, name: str, *, train: Patients, valid: Patients) -
     if spec.run.seed is None:
         raise ConfigError("comparing models needs a seed: set run.seed")
     data = Data(InMemoryDataset(train.x, train.y), InMemoryDataset(valid.x, valid.y))
-    seed = shared_seed(spec.run.seed, name)
-    learner = Learner(spec, facts(train), data, seed=seed, run="", device=DevicePolicy())
     model = Model.registry.get(spec.model.kind).from_config(spec.model.config)
     model.initialize(facts(train))
-    weights = best = model.get_weights(trainable=True).to_numpy()
+    weights = best = model.get_weights().to_numpy()
+    learner = Learner(
+        spec,
+        Shared(facts(train), weights.layout),
+        data,
+        seed=shared_seed(spec.run.seed, name),
+        run="",
+        device=DevicePolicy(),
+        states=RecalledStates(),
+    )
     lowest = math.inf
     for round_ in range(1, spec.run.rounds + 1):
-        update, _ = learner.train(round_, weights)
-        weights = weights - update
+        weights = weights - learner.train(round_, weights, counted=round_ - 1).update
         watched = learner.evaluate(weights)
         loss = watched.loss_sum / watched.weight_sum
         if loss <= lowest:
