@@ -166,7 +166,7 @@ def _position(view: View, round_: int) -> str:
 
 
 def _is_evaluated(view: View, round_: int) -> bool:
-    return round_ % view.spec.run.evaluate.frequency == 0 or round_ == view.spec.run.rounds
+    return view.spec.run.evaluates_after(round_)
 
 
 def _awaited(registration: RegisterConfig) -> str:

@@ -111,11 +111,7 @@ class Registered:
 def configure(build: Callable[..., P], config: Mapping[str, Any]) -> P:
     """Call `build` with the options of `config`, or raise `ConfigError` saying which one does not fit."""
     what = getattr(build, "name", getattr(build, "__name__", repr(build)))
-    options = {
-        key: parameter
-        for key, parameter in inspect.signature(build).parameters.items()
-        if parameter.kind in {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    }
+    options = options_of(build)
     for key in config:
         if key not in options:
             raise ConfigError(f"{what}: unknown option {key!r}; {nearest(key, options)}")
@@ -123,6 +119,13 @@ def configure(build: Callable[..., P], config: Mapping[str, Any]) -> P:
         if parameter.default is inspect.Parameter.empty and key not in config:
             raise ConfigError(f"{what}: option {key!r} is missing")
     return build(**config)
+
+
+def options_of(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What may be given to `build` by name."""
+    named = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    parameters = inspect.signature(build).parameters
+    return {key: parameter for key, parameter in parameters.items() if parameter.kind in named}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

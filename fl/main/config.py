@@ -1,6 +1,6 @@
 """Configuration of scripts, under the names that users of the field know."""
 
-from fl.run.spec import OptimConfig as FLOptimConfig
+from fl.run.optim import OptimConfig as FLOptimConfig
 from fl.run.spec import RunConfig as FLRunConfig
 
 __all__ = ["FLOptimConfig", "FLRunConfig"]

@@ -24,7 +24,8 @@ from fl.main.coerce import coerce
 from fl.main.files import save_outcome
 from fl.main.lead import lead_here
 from fl.main.outcome import Outcome, outcome_of
-from fl.run.spec import OptimConfig, RunConfig, RunSpec
+from fl.run.optim import OptimConfig
+from fl.run.spec import RunConfig, RunSpec
 from fl.submit.submission import Submission, prepare, submit
 from fl.tasks import together
 

@@ -4,10 +4,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
 from fl.core.registry import nearest
 from fl.errors import ConfigError
+
+_BUILD_PARTS = "build_parts"
 
 
 class Config(BaseModel):
@@ -26,10 +28,14 @@ class Config(BaseModel):
         return data
 
     @classmethod
-    def parse(cls, data: Any, source: str) -> Self:
-        """Validate `data`; raises `ConfigError` naming `source`, the key and what would be right."""
+    def parse(cls, data: Any, source: str, *, build_parts: bool = True) -> Self:
+        """Validate `data`; raises `ConfigError` naming `source`, the key and what would be right.
+
+        `build_parts`: also build what is named in it, such as optimizer modules, so that a mistake in its options
+        shows where it was made. Whoever is sent a config may lack a plug-in that it names, and must read it still.
+        """
         try:
-            return cls.model_validate(data)
+            return cls.model_validate(data, context={_BUILD_PARTS: build_parts})
         except ValidationError as error:
             raise ConfigError(explain(error, source)) from None
 
@@ -42,6 +48,11 @@ class Config(BaseModel):
     def from_toml(cls, path: str | Path) -> Self:
         """Build from a TOML file. Raises `ConfigError`."""
         return cls.parse(read_toml(path), str(path))
+
+
+def builds_parts(info: ValidationInfo) -> bool:
+    """For validators: whether parts that are named shall be built too."""
+    return bool(info.context and info.context[_BUILD_PARTS])
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """What the leader makes of what it observes: each input changes what is `seen` and may ask for a record."""
 
 from dataclasses import replace
+from typing import Final
 
 from fl.core.data_info import combine, fits
 from fl.errors import DataError
+from fl.run.asking import enough, needed
 from fl.run.commands import Append, Command, Drop, Fold, Hold, SendInit, SendJoinReply, SendRound
 from fl.run.events import (
     CancelAsked,
@@ -30,6 +32,9 @@ from fl.run.follow import end, fail, following, listing
 from fl.run.state import Phase, RunState, apply
 
 Decision = tuple[RunState, tuple[Command, ...]]
+
+MOST_LOSSES: Final = 3
+"""Times that a client is sent the model again while a round is open, or while models are built."""
 
 
 def decide(state: RunState, event: Input) -> Decision:
@@ -172,10 +177,21 @@ def _on_failure(state: RunState, event: ClientFailed) -> Decision:
     if event.client not in state.clients:
         return state, (Drop("not admitted"),)
     if event.trouble is Trouble.UNINITIALISED:
-        return state, _initialise_again(state, event.client)
+        return _on_lost_model(state, event.client)
     if event.client not in state.awaiting or not _is_current(state, event):
         return state, (Drop("nothing was awaited from it"),)
     state = replace(state, seen=state.seen.with_out(event.client, event.text))
+    return state, (Hold(), *_close_when_complete(state))
+
+
+def _on_lost_model(state: RunState, client: str) -> Decision:
+    """It gets the model and the request again, but not without end: who keeps losing it is out of this round."""
+    state = replace(state, seen=state.seen.with_lost(client))
+    if state.seen.lost[client] <= MOST_LOSSES:
+        return state, _initialise_again(state, client)
+    if client not in state.awaiting:
+        return state, (Drop("it loses the model whenever it gets it"),)
+    state = replace(state, seen=state.seen.with_out(client, f"it lost the model {MOST_LOSSES + 1} times"))
     return state, (Hold(), *_close_when_complete(state))
 
 
@@ -211,21 +227,27 @@ def _on_time_up(state: RunState, timer: Timer) -> tuple[Command, ...]:
 
 
 def _close_when_complete(state: RunState) -> tuple[Command, ...]:
-    """Close what is open once nobody is left to wait for."""
+    """Close what is open once nobody is left to wait for, or enough have answered."""
     nothing_open = state.open is None and state.phase is not Phase.INITIALISING
-    if nothing_open or state.seen.folding or state.awaiting:
+    if nothing_open or state.seen.folding or (state.awaiting and not _has_enough(state)):
         return ()
     return _close(state)
+
+
+def _has_enough(state: RunState) -> bool:
+    wanted = None if state.open is None else enough(state.spec, state.open.opened)
+    return wanted is not None and len(state.seen.done) >= wanted
 
 
 def _close(state: RunState) -> tuple[Command, ...]:
     answered = tuple(sorted(state.seen.done))
     if state.open is None:
         return (Append((ClientsReady(answered, _missing(state, tuple(state.clients))),)),)
-    opened, needed = state.open.opened, state.spec.run.min_replies
-    if len(answered) < needed:
+    opened = state.open.opened
+    least = needed(state.spec, opened)
+    if len(answered) < least:
         lost = listing(_missing(state, opened.participants))
-        return (fail(state, f"{state.open.name}: {len(answered)} of at least {needed} replies{lost}"),)
+        return (fail(state, f"{state.open.name}: {len(answered)} of at least {least} replies{lost}"),)
     return (Fold(opened.kind, opened.round, answered),)
 
 
@@ -248,5 +270,5 @@ def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
 
 
 def _missing(state: RunState, asked: tuple[str, ...]) -> tuple[Note, ...]:
-    late = "no answer in time"
+    late = f"not among the first {len(state.seen.done)} to answer" if _has_enough(state) else "no answer in time"
     return tuple(Note(name, state.seen.out.get(name, late)) for name in sorted(asked) if name not in state.seen.done)

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from fl.core.data_info import combine
 from fl.core.early_stopping import EarlyStopping
+from fl.errors import FluffleError
+from fl.run.asking import participants
 from fl.run.commands import (
     Append,
     Close,
@@ -106,14 +108,21 @@ def following(state: RunState) -> Record:
     if len(state.ready) < needed:
         lost = listing(state.unready)
         return end(state, Status.FAILED, f"{len(state.ready)} of at least {needed} clients could be initialised{lost}")
-    due = state.trained % run.evaluate.frequency == 0 or state.trained == run.rounds
-    if state.evaluated < state.trained and due:
-        return RoundOpened(state.trained, Kind.EVALUATE, state.ready, run.deadline)
+    if state.evaluated < state.trained and run.evaluates_after(state.trained):
+        return _opening(state, Kind.EVALUATE, state.trained)
     if run.early_stop is not None and EarlyStopping(**run.early_stop.model_dump()).should_stop(state.losses):
         return end(state, Status.FINISHED, f"early stopping after round {state.trained}")
     if state.trained >= run.rounds:
         return end(state, Status.FINISHED, f"all {run.rounds} rounds done")
-    return RoundOpened(state.trained + 1, Kind.TRAIN, state.ready, run.deadline)
+    return _opening(state, Kind.TRAIN, state.trained + 1)
+
+
+def _opening(state: RunState, kind: Kind, round_: int) -> Record:
+    try:
+        asked = participants(state, kind, round_)
+    except FluffleError as error:  # a sampler of others that is not installed here, or chooses wrongly
+        return end(state, Status.FAILED, f"no clients could be chosen for round {round_}: {error}")
+    return RoundOpened(round_, kind, asked, state.spec.run.deadline)
 
 
 def end(state: RunState, status: Status, reason: str) -> RunEnded:

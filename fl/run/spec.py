@@ -3,33 +3,18 @@
 import json
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from fl.core.registry import options_of
 from fl.errors import ConfigError
-from fl.run.config import Config
+from fl.run.config import Config, builds_parts, unknown_key
+from fl.run.optim import OptimConfig
+from fl.run.parts import Plugin, as_plugin
+from fl.run.sampling import ClientSampler
+from fl.run.share import Share, count
 
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0)]
-
-
-def _as_plugin(value: Any) -> Any:
-    """Accept a name, a `(name, config)` pair, a table with its name inside, or an object that knows its config."""
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return {"name": value[0], "config": value[1]}
-    if isinstance(value, dict) and "name" in value and "config" not in value:
-        return {"name": value["name"], "config": {key: item for key, item in value.items() if key != "name"}}
-    if hasattr(value, "get_config"):
-        return {"name": value.name, "config": value.get_config()}
-    return value
-
-
-def _as_optimizer(value: Any) -> Any:
-    """Accept a learning rate, a table of the optimizer's options, or an optimizer."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"lrate": float(value)}
-    return value.get_config() if hasattr(value, "get_config") else value
 
 
 def _as_count(value: Any) -> Any:
@@ -39,11 +24,16 @@ def _as_count(value: Any) -> Any:
     return value
 
 
-class Plugin(Config):
-    """A named part and its options."""
+def _as_sampling(value: Any) -> Any:
+    """Accept a bare share: how many clients are asked."""
+    return {"clients": value} if isinstance(value, int | float) else value
 
-    name: str
-    config: dict[str, Any] = Field(default_factory=dict)
+
+def _as_evaluation(value: Any) -> Any:
+    """Accept a bare yes or no."""
+    if isinstance(value, bool) or value == 0:
+        return {} if value else {"frequency": 0}
+    return value
 
 
 class ModelConfig(Config):
@@ -53,19 +43,6 @@ class ModelConfig(Config):
     """Registered name of the model class, such as "sklearn-sgd"."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Options of that class."""
-
-
-class OptimConfig(Config):
-    """How clients step and how their updates become one."""
-
-    client_opt: Annotated[dict[str, Any], BeforeValidator(_as_optimizer)]
-    """The clients' optimizer: a learning rate, or a table with `lrate`, `w_decay`, `regularizers`, `modules`."""
-    server_opt: Annotated[dict[str, Any], BeforeValidator(_as_optimizer)] = Field(
-        default_factory=lambda: {"lrate": 1.0}
-    )
-    """The server's optimizer over the aggregated update; a learning rate of 1 gives FedAvg."""
-    aggregator: Annotated[Plugin, BeforeValidator(_as_plugin)] = Plugin(name="averaging")
-    """How updates are combined."""
 
 
 class RegisterConfig(Config):
@@ -98,9 +75,13 @@ class TrainingConfig(Config):
     timeout: Annotated[float, Field(ge=0)] | None = None
     """Seconds of training a round; 0 or None: no limit."""
     shuffle: bool = False
+    """Take the samples of each epoch in a new order."""
     drop_remainder: bool = True
+    """Leave out the last samples of an epoch that do not fill a batch."""
     poisson: bool = False
+    """Take each sample into a batch by chance, with probability batch_size / n."""
     replacement: bool = False
+    """Draw the samples of a batch one by one, where the same may come twice."""
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
@@ -116,19 +97,68 @@ class EvaluateConfig(Config):
 
     batch_size: PositiveInt = 128
     n_steps: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """Batches at most; 0 or None: all."""
     timeout: Annotated[float, Field(ge=0)] | None = None
+    """Seconds at most; 0 or None: no limit."""
     drop_remainder: bool = False
-    frequency: PositiveInt = 1
-    """Evaluate after every so many training rounds, and after the last."""
+    """Leave out the last samples that do not fill a batch."""
+    frequency: Annotated[int, Field(ge=0, strict=True)] = 1
+    """Evaluate after every so many training rounds, and after the last; 0: never, and the last weights are the best."""
+    clients: Share = 1.0
+    """How many evaluate: a number, or a part of those that are ready, drawn uniformly."""
 
 
 class EarlyStopConfig(Config):
     """Stop once the global loss has not improved by more than `tolerance` for `patience` evaluations."""
 
     tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """An improvement up to here is none."""
     patience: PositiveInt = 1
+    """Evaluations in a row without improvement."""
     decrease: bool = True
+    """Whether lower is better."""
     relative: bool = False
+    """Whether `tolerance` is a part of the best value so far."""
+
+
+class SamplingConfig(Config):
+    """Whom a training round asks, and how many replies it takes."""
+
+    clients: Share = 1.0
+    """How many are asked: a number, or a part of those that are ready. Never fewer than a number in `min_replies`."""
+    take: Share | None = None
+    """Close the round with the first so many replies: a number, or a part of those asked. Whoever comes later, fails
+    or goes is done without, so `clients = 12, take = 10` asks two more than needed. Without it all are waited for."""
+    by: Annotated[Plugin, BeforeValidator(as_plugin)] = Plugin(name="uniform")
+    """How they are chosen: "uniform"; "weighted" by their numbers of samples, or by a table `weights` of numbers by
+    client; "criterion" for the first by `criterion` = "train-time", "loss", "update-norm" or "n-samples", with the
+    options `explore` and `pool`. Options stand beside these keys, or in a table `by` with the name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, dict) or not isinstance(name := data.get("by", "uniform"), str):
+            return data
+        own = {key: value for key, value in data.items() if key in cls.model_fields}
+        options = {key: value for key, value in data.items() if key not in own}
+        if builds_parts(info):
+            known = {*cls.model_fields, *options_of(ClientSampler.registry.get(name))}
+            for key in sorted(options.keys() - known):
+                raise ValueError(unknown_key(key, sorted(known)))
+        return {**own, "by": {"name": name, "config": options}}
+
+    @field_validator("by")
+    @classmethod
+    def _build_sampler(cls, plugin: Plugin, info: ValidationInfo) -> Plugin:
+        if builds_parts(info):
+            ClientSampler.registry.get(plugin.name).from_config(plugin.config)
+        return plugin
+
+    @model_validator(mode="after")
+    def _check_take(self) -> Self:
+        if isinstance(self.take, int) and isinstance(self.clients, int) and self.take > self.clients:
+            raise ValueError(f"take = {self.take} replies can never come from clients = {self.clients}")
+        return self
 
 
 class RunConfig(Config):
@@ -137,23 +167,61 @@ class RunConfig(Config):
     rounds: PositiveInt
     registration: Annotated[RegisterConfig, BeforeValidator(_as_count), Field(alias="register")] = RegisterConfig()
     training: TrainingConfig
-    evaluate: EvaluateConfig = EvaluateConfig()
+    sampling: Annotated[SamplingConfig, BeforeValidator(_as_sampling)] = SamplingConfig()
+    """Whom a training round asks; a bare number, or part, is `clients`."""
+    evaluate: Annotated[EvaluateConfig, BeforeValidator(_as_evaluation)] = EvaluateConfig()
+    """How evaluations go; false: there are none."""
     early_stop: EarlyStopConfig | None = None
     deadline: Seconds | None = None
     """Seconds after which a round closes with those who have answered; without it all are waited for."""
-    min_replies: PositiveInt = 1
-    """A round with fewer answers cannot be committed, and the run fails."""
+    min_replies: Share = 1
+    """A round with fewer replies cannot be committed, and the run fails: a number, or a part of those asked."""
     late_join: bool = True
     """Whether clients may join after registration has closed; they take part from the next round on."""
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
-    """Makes batches the same in every run of this spec; without it each site draws from its own secret seed."""
+    """Makes batches, and who is asked, the same in every run of this spec.
+
+    Without it each site draws batches from its own secret seed, and clients are drawn by the name of the run."""
+    gpu: bool | None = None
+    """false: compute on CPUs, also where there is a GPU; without it, or true, each site's own policy holds."""
+
+    def evaluates_after(self, round_: int) -> bool:
+        """Whether an evaluation follows this training round."""
+        frequency = self.evaluate.frequency
+        return frequency > 0 and (round_ % frequency == 0 or round_ == self.rounds)
 
     @model_validator(mode="after")
     def _check_replies(self) -> Self:
-        most = self.registration.max_clients
-        if most is not None and self.min_replies > most:
-            raise ValueError(f"min_replies = {self.min_replies} can never come from max_clients = {most}")
+        sampling, most = self.sampling, self.registration.max_clients
+        known = [one for one in (sampling.clients, most) if isinstance(one, int)]
+        of = min(known, default=None)
+        limits = {"max_clients": most, "sampling.take": sampling.take}
+        for name, limit in limits.items():
+            if limit is not None and _exceeds(self.min_replies, limit, of):
+                raise ValueError(f"min_replies = {self.min_replies} can never come from {name} = {limit}")
         return self
+
+    @model_validator(mode="after")
+    def _check_evaluations(self, info: ValidationInfo) -> Self:
+        if self.evaluate.frequency:
+            return self
+        if self.early_stop is not None:
+            raise ValueError(
+                "early_stop goes by evaluations, and there are none: set evaluate.frequency, or leave it out"
+            )
+        by = self.sampling.by
+        if builds_parts(info) and ClientSampler.registry.build((by.name, by.config)).needs_losses:
+            raise ValueError(f"sampling by {by.name!r} goes by losses, and there are no evaluations to tell them")
+        return self
+
+
+def _exceeds(share: float, limit: float, of: int | None) -> bool:
+    """Whether `share` is more than `limit` for sure; `of` is how many clients both are of, where that is known."""
+    if isinstance(share, int) and isinstance(limit, int):
+        return share > limit
+    if of is not None:
+        return count(share, of) > count(limit, of)
+    return isinstance(share, float) and isinstance(limit, float) and share > limit
 
 
 class RunSpec(Config):
@@ -163,7 +231,10 @@ class RunSpec(Config):
     model: ModelConfig
     optim: OptimConfig
     run: RunConfig
-    metrics: list[Annotated[Plugin, BeforeValidator(_as_plugin)]] = Field(default_factory=list)
+    metrics: list[Annotated[Plugin, BeforeValidator(as_plugin)]] = Field(default_factory=list)
+    """What evaluations measure beside the loss."""
+    requires: dict[str, str] = Field(default_factory=dict)
+    """Packages of others whose parts this run names, and their versions; filled in when it is submitted."""
 
     def to_json(self) -> str:
         """Raises `ConfigError` for options that JSON cannot carry."""
@@ -184,4 +255,4 @@ class RunSpec(Config):
             raise ConfigError(f"run spec: not valid JSON: {error}") from None
         except RecursionError:
             raise ConfigError("run spec: not valid JSON: nested too deeply") from None
-        return cls.parse(data, "run spec")
+        return cls.parse(data, "run spec", build_parts=False)

@@ -19,6 +19,7 @@ from fl.run.events import (
     RunEnded,
     RunInitialised,
 )
+from fl.run.sampling import Past
 from fl.run.spec import RunSpec
 
 
@@ -42,6 +43,8 @@ class Client:
     ready: bool = False
     problem: str | None = None
     """Why it could not build the model."""
+    past: Past = field(default_factory=Past)
+    """Its rounds so far: what samplers go by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Seen:
     """Who has answered what the phase awaits: initialisation, or the open round."""
     out: Mapping[str, str] = field(default_factory=dict)
     """Who will not answer it, and why."""
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """How often a client has said meanwhile that it does not have the model."""
     folding: bool = False
 
     def with_done(self, client: str) -> "Seen":
@@ -85,6 +90,9 @@ class Seen:
 
     def with_out(self, client: str, reason: str) -> "Seen":
         return self if client in self.done else replace(self, out={**self.out, client: reason})
+
+    def with_lost(self, client: str) -> "Seen":
+        return replace(self, lost={**self.lost, client: self.lost.get(client, 0) + 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +176,7 @@ def apply(state: RunState, record: Record) -> RunState:
         case ClientsReady():
             return _get_ready(state, record)
         case RoundOpened():
-            return replace(state, open=OpenRound(record, (state.leader,)), seen=Seen())
+            return _open(state, record)
         case RoundCommitted(kind=Kind.TRAIN):
             return _commit_training(state, record)
         case RoundCommitted():
@@ -201,15 +209,27 @@ def _get_ready(state: RunState, record: ClientsReady) -> RunState:
     return replace(state, phase=Phase.RUNNING, clients={**state.clients, **ready, **failed}, seen=seen)
 
 
+def _open(state: RunState, record: RoundOpened) -> RunState:
+    asked = {name: state.clients[name].past for name in record.participants if record.kind is Kind.TRAIN}
+    pasts = {name: replace(past, asked=past.asked + 1) for name, past in asked.items()}
+    return replace(state, open=OpenRound(record, (state.leader,)), clients=_with_pasts(state, pasts), seen=Seen())
+
+
+def _with_pasts(state: RunState, pasts: Mapping[str, Past]) -> Mapping[str, Client]:
+    return {**state.clients, **{name: replace(state.clients[name], past=past) for name, past in pasts.items()}}
+
+
 def _commit_training(state: RunState, record: RoundCommitted) -> RunState:
     kept = {record.weights, record.server_state, record.aux, state.best and state.best.weights}
     old = (state.weights, state.server_state, state.aux)
+    pasts = {one.client: replace(state.clients[one.client].past, trained=one) for one in record.participants}
     return replace(
         state,
         weights=record.weights,
         server_state=record.server_state,
         aux=record.aux,
         counted={**state.counted, **dict.fromkeys((one.client for one in record.participants), record.round)},
+        clients=_with_pasts(state, pasts),
         trained=record.round,
         open=None,
         garbage=tuple(parcel for parcel in old if parcel is not None and parcel not in kept),
@@ -224,8 +244,10 @@ def _commit_evaluation(state: RunState, record: RoundCommitted) -> RunState:
     if state.weights is not None and not math.isnan(loss) and (best is None or loss <= best.loss):
         garbage = () if best is None or best.weights == state.weights else (best.weights,)
         best = Best(record.round, loss, state.weights)
+    pasts = {one.client: replace(state.clients[one.client].past, loss=one.loss) for one in record.participants}
     return replace(
         state,
+        clients=_with_pasts(state, pasts),
         evaluated=record.round,
         losses=(*state.losses, loss),
         best=best,

@@ -88,14 +88,14 @@ def refusal(reason: str) -> tuple[SendJoinReply]:
         OPEN_HOUSE,
         IN_ROUND,
         join("c", OTHER_DATA),
-        refusal("clients disagree on n_features: newcomer has 3, run has 2"),
+        refusal("clients disagree on n_features: newcomer has 3, run has 2" + SPARSE_HINT),
     ),
     Row(
         "its data are of another kind, already while the first weights are made",
         OPEN_HOUSE,
         PREPARING,
         join("c", OTHER_DATA),
-        refusal("clients disagree on n_features: newcomer has 3, run has 2"),
+        refusal("clients disagree on n_features: newcomer has 3, run has 2" + SPARSE_HINT),
     ),
     Row(
         "the model has no room for its classes",

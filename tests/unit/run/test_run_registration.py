@@ -21,7 +21,7 @@ BOTH_ARE_IN: tuple[Command, ...] = (
     CompleteWeights(AGREED),
 )
 TOO_FEW = "1 of at least 2 clients joined within 60 s"
-CLASH = "clients disagree on n_features: a has 3, b has 2"
+CLASH = "clients disagree on n_features: a has 3, b has 2" + SPARSE_HINT
 
 
 @table(

@@ -1,0 +1,71 @@
+"""Whom a round asks, and how many replies it needs: the spec's shares of the clients that are there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fl.core.training import round_generator
+from fl.errors import ConfigError
+from fl.run.events import Kind, RoundOpened
+from fl.run.sampling import Candidate, ClientSampler, UniformSampler
+from fl.run.share import count
+from fl.run.spec import RunSpec
+from fl.run.state import RunState
+
+
+def participants(state: RunState, kind: Kind, round_: int) -> tuple[str, ...]:
+    """Whom this round asks, in the order of their names. Raises `ConfigError` for a sampler that chooses wrongly."""
+    ready = state.ready
+    n_asked = min(_n_asked(state.spec, kind, len(ready)), len(ready))
+    if n_asked == len(ready):
+        return ready
+    candidates = [_candidate(state, name) for name in ready]
+    sampler, rng = _sampler(state.spec, kind), _generator(state, kind, round_)
+    chosen = sampler.choose(candidates, n_asked, rng)
+    _check_choice(sampler, chosen, ready, n_asked)
+    return tuple(sorted(chosen))
+
+
+def needed(spec: RunSpec, opened: RoundOpened) -> int:
+    """Replies without which this round cannot be committed."""
+    return count(spec.run.min_replies, len(opened.participants))
+
+
+def enough(spec: RunSpec, opened: RoundOpened) -> int | None:
+    """Replies with which this round closes at once; None: it waits for everybody."""
+    take = spec.run.sampling.take
+    if take is None or opened.kind is not Kind.TRAIN:
+        return None
+    return max(count(take, len(opened.participants)), needed(spec, opened))
+
+
+def _n_asked(spec: RunSpec, kind: Kind, n_ready: int) -> int:
+    run = spec.run
+    share = run.sampling.clients if kind is Kind.TRAIN else run.evaluate.clients
+    least = run.min_replies if isinstance(run.min_replies, int) else 1
+    return max(count(share, n_ready), least)
+
+
+def _candidate(state: RunState, name: str) -> Candidate:
+    client = state.clients[name]
+    return Candidate(name, client.data_info.n_samples, client.past)
+
+
+def _sampler(spec: RunSpec, kind: Kind) -> ClientSampler:
+    by = spec.run.sampling.by
+    return ClientSampler.registry.build((by.name, by.config)) if kind is Kind.TRAIN else UniformSampler()
+
+
+def _generator(state: RunState, kind: Kind, round_: int) -> np.random.Generator:
+    """The same for every leader and, where the spec has a seed, in every run of it."""
+    seed = state.spec.run.seed
+    key, run = (b"", state.run) if seed is None else (str(seed).encode(), "")
+    return round_generator(key, run=run, round_=round_, purpose=f"clients that {kind.value}")
+
+
+def _check_choice(sampler: ClientSampler, chosen: Sequence[str], ready: Sequence[str], n_asked: int) -> None:
+    if len(set(chosen)) == len(chosen) == n_asked and set(chosen) <= set(ready):
+        return
+    raise ConfigError(
+        f"client sampler {sampler.name!r} was to choose {n_asked} of {list(ready)}, but chose {list(chosen)}"
+    )
