@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from fl.errors import DataError
 
 Label = int | str
+
+SPARSE_HINT: Final = "; a svmlight file has as many as its highest index, unless n_features says it at its site"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def _agreed(infos: Mapping[str, DataInfo], field: str, view: Callable[[Any], Any
     told = {client: value for client, value in told.items() if value is not None}
     if len(set(told.values())) > 1:
         values = ", ".join(f"{client} has {value}" for client, value in told.items())
-        raise DataError(f"clients disagree on {field}: {values}")
+        raise DataError(f"clients disagree on {field}: {values}{SPARSE_HINT if field == 'n_features' else ''}")
     return next(iter(told.values()), None)
 
 

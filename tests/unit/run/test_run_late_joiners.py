@@ -1,6 +1,6 @@
 """Clients that come after registration has closed."""
 
-from fl.core.data_info import DataInfo
+from fl.core.data_info import SPARSE_HINT, DataInfo
 from fl.run.commands import Append, Drop, Hold, Release, SendInit, SendJoinReply, SendRound, SetTimer, Sweep
 from fl.run.events import ClientFailed, ClientsReady, Event, InitAnswered, Kind, Timer, Trouble
 from tests.unit.run.histories import (

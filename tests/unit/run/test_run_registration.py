@@ -1,6 +1,6 @@
 """Registration: whom the run waits for, and what each client is told."""
 
-from fl.core.data_info import DataInfo
+from fl.core.data_info import SPARSE_HINT, DataInfo
 from fl.run.commands import Append, Command, CompleteWeights, Hold, Release, SendJoinReply, SetTimer
 from fl.run.events import CancelAsked, ClientsAdmitted, Note, RunEnded, Status, Timer, TimeUp
 from tests.unit.run.histories import AGREED, DATA, LEADS, OTHER_DATA, a_spec, admitted, join
