@@ -6,18 +6,14 @@ watched. An own model is that of a federation of one hospital; the central model
 the hospitals have standardised them.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fl.client.learner import Data, Learner, Shared, shared_seed
-from fl.client.round_states import RecalledStates
+from fl.client.learner import Data
 from fl.core.data_info import DataInfo
 from fl.core.dataset import InMemoryDataset
-from fl.core.device import DevicePolicy
-from fl.core.model import Model
 from fl.core.vector import NumpyVector
-from fl.errors import ConfigError
+from fl.examples import alone
 from fl.examples.heart.hospitals import Hospital, Patients, union
 from fl.examples.heart.schema import FEATURES
 from fl.run.spec import RunSpec
@@ -43,30 +39,10 @@ def train_rivals(spec: RunSpec, hospitals: Sequence[Hospital]) -> Rivals:
 
 
 def train_alone(spec: RunSpec, name: str, *, train: Patients, valid: Patients) -> NumpyVector:
-    """The weights that a run of `spec` leaves whose only client has these patients."""
-    if spec.run.seed is None:
-        raise ConfigError("comparing models needs a seed: set run.seed")
+    """The weights that a run of `spec` leaves whose only client has these patients. Raises `ConfigError`."""
     data = Data(InMemoryDataset(train.x, train.y), InMemoryDataset(valid.x, valid.y))
-    model = Model.registry.get(spec.model.kind).from_config(spec.model.config)
-    model.initialize(facts(train))
-    weights = best = model.get_weights().to_numpy()
-    learner = Learner(
-        spec,
-        Shared(facts(train), weights.layout),
-        data,
-        seed=shared_seed(spec.run.seed, name),
-        run="",
-        device=DevicePolicy(),
-        states=RecalledStates(),
-    )
-    lowest = math.inf
-    for round_ in range(1, spec.run.rounds + 1):
-        weights = weights - learner.train(round_, weights, counted=round_ - 1).update
-        watched = learner.evaluate(weights)
-        loss = watched.loss_sum / watched.weight_sum
-        if loss <= lowest:
-            best, lowest = weights, loss
-    return best
+    weights, _ = alone.train_alone(spec, name, data, info=facts(train))
+    return weights
 
 
 def facts(patients: Patients) -> DataInfo:
