@@ -6,24 +6,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from broker.topology import check_name
+from fl.client.data import AnyData, resolve_data
 from fl.core.model.doors import Doors
 from fl.run.config import Config, read_toml
-
-
-class DataConfig(Config):
-    """Where a dataset lies. Paths are relative to the file that names them."""
-
-    path: str
-    """A CSV, NPY or svmlight file."""
-    target: str | None = None
-    """The column, or the file, that holds what is to be predicted."""
-    s_wght: str | None = None
-    """The column, or the file, that holds the samples' weights."""
-    f_cols: list[str] | None = None
-    """The columns to learn from; without it all but target and weights."""
-    expose_classes: bool = False
-    """Tell the server which labels there are; classifiers need it."""
-    expose_data_type: bool = False
 
 
 class DeviceConfig(Config):
@@ -54,8 +39,8 @@ class ClientConfig(Config):
     """The enrolled name of this site."""
     broker: str | None = None
     """URL of the broker, amqps://user:password@host/vhost; better kept in FLUFFLE_BROKER than in a file."""
-    train: DataConfig
-    valid: DataConfig | None = None
+    train: AnyData
+    valid: AnyData | None = None
     """Data to evaluate on; without it evaluations use the training data."""
     share_metrics: bool = True
     """Send metrics of evaluations; without it only the loss is sent."""
@@ -86,18 +71,8 @@ def resolve(table: dict[str, Any], folder: Path) -> dict[str, Any]:
     resolved = dict(table)
     for part in ("train", "valid"):
         if isinstance(table.get(part), dict):
-            resolved[part] = _resolve_data(table[part], folder)
+            resolved[part] = resolve_data(table[part], folder)
     for part in ("state", "checkpoint"):
         if isinstance(table.get(part), str):
             resolved[part] = folder / table[part]
-    return resolved
-
-
-def _resolve_data(table: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A target or weights may name a column or a file: it is a file where there is one."""
-    resolved = dict(table)
-    for key in ("path", "target", "s_wght"):
-        value = table.get(key)
-        if isinstance(value, str) and (key == "path" or (folder / value).is_file()):
-            resolved[key] = str(folder / value)
     return resolved

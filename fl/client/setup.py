@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl.client.config import ClientConfig, DataConfig, DeviceConfig
+from fl.client.config import ClientConfig, DeviceConfig
+from fl.client.data import DataConfig, OtherDataConfig
 from fl.client.site import Site, State
 from fl.client.state import NoState, StateDirectory
 from fl.client.trainer import ProcessTrainer, ThreadTrainer, Trainer
@@ -112,7 +113,6 @@ def new_setup(
     )
 
 
-def describe(config: DataConfig) -> dict[str, Any]:
+def describe(config: DataConfig | OtherDataConfig) -> dict[str, Any]:
     """The description from which a trainer loads a dataset."""
-    options = config.model_dump()
-    return {"name": "in-memory", "data": options.pop("path"), **options}
+    return config.description()
