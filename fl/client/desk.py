@@ -78,7 +78,8 @@ class Desk:
         )
         folder = self._setup.state_path
         states = StateFiles(Path(folder)) if folder else RecalledStates()
-        return Learner(spec, shared, self._data, seed=seed, run=run_key, device=self._device, states=states)
+        device = DevicePolicy(gpu=False) if spec.run.gpu is False else self._device
+        return Learner(spec, shared, self._data, seed=seed, run=run_key, device=device, states=states)
 
     def _train(self, request: TrainRequest) -> TrainReply:
         assert self._learner is not None, "a trainer is initialised before it trains"

@@ -142,7 +142,10 @@ class Hands:
             steps, samples = reply.n_steps, reply.n_samples
             update = await self._read_update(client, reply)
             await asyncio.to_thread(fold.add, update, client=client, n_steps=steps, n_samples=samples)
-            aux = merged(aux, await self._read_aux(client, reply, weights.layout))
+            try:
+                aux = merged(aux, await self._read_aux(client, reply, weights.layout))
+            except ValueError as error:
+                raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
             norm = update.select(Role.TRAINABLE).norm()
             results.append(ClientResult(client, steps, samples, reply.seconds, update_norm=norm))
         weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer, aux)

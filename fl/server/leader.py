@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from broker.base import Delivery, Session, Subscription
 from fl.errors import BadMessage, Fatal
 from fl.log import EventLog
-from fl.run.events import ClientsGone, TimeUp
+from fl.run.events import ClientsGone, Event, TimeUp
 from fl.run.follow import fail
 from fl.run.state import RunState
 from fl.run.step import resume
 from fl.server.baton import BatonHolder
 from fl.server.hands import Hands
-from fl.server.letters import open_letter, read_event
+from fl.server.letters import Letter, open_letter, read_event
 from fl.server.post import Item, Post
 from fl.server.run_log import RunLog
 from fl.tasks import together
@@ -61,7 +61,7 @@ async def lead(seat: Seat, submitted: Submitted, deliveries: Subscription, first
 async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHolder) -> RunState:
     """Decide about one thing that came in, and do what follows."""
     if isinstance(item, TimeUp | ClientsGone):
-        return await hands.take(state, item)
+        return await _take(state, item, hands=hands)
     try:
         letter = open_letter(item)
         if letter.is_baton:
@@ -71,6 +71,10 @@ async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHold
     except BadMessage as error:
         await hands.refuse(item, str(error))
         return state
+    return await _take(state, event, letter, hands=hands)
+
+
+async def _take(state: RunState, event: Event, letter: Letter | None = None, *, hands: Hands) -> RunState:
     try:
         return await hands.take(state, event, letter)
     except Fatal as error:  # such as a plug-in that is not installed here: no other reply will mend that
