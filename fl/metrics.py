@@ -1,5 +1,31 @@
 """Metrics."""
 
-from fl.core.metrics import Metric, MetricSet
+from fl.core.metrics import (
+    BinaryAccuracyPrecisionRecall,
+    BinaryRocAUC,
+    ConfusionMatrix,
+    LogLoss,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Metric,
+    MetricSet,
+    MulticlassAccuracyPrecisionRecall,
+    RSquared,
+    TopKAccuracy,
+)
 
-__all__ = ["Metric", "MetricSet"]
+__all__ = [
+    "BinaryAccuracyPrecisionRecall",
+    "BinaryRocAUC",
+    "ConfusionMatrix",
+    "LogLoss",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Metric",
+    "MetricSet",
+    "MulticlassAccuracyPrecisionRecall",
+    "RSquared",
+    "TopKAccuracy",
+]

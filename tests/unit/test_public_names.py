@@ -30,7 +30,23 @@ def names_of(module: object) -> list[str]:
         ),
         ("dataset", ["Batch", "Dataset", "InMemoryDataset", "split"]),
         ("main", ["FederatedClient", "FederatedServer", "Outcome", "config"]),
-        ("metrics", ["Metric", "MetricSet"]),
+        (
+            "metrics",
+            [
+                "BinaryAccuracyPrecisionRecall",
+                "BinaryRocAUC",
+                "ConfusionMatrix",
+                "LogLoss",
+                "Loss",
+                "MeanAbsoluteError",
+                "MeanSquaredError",
+                "Metric",
+                "MetricSet",
+                "MulticlassAccuracyPrecisionRecall",
+                "RSquared",
+                "TopKAccuracy",
+            ],
+        ),
         ("model", ["Model"]),
         ("optimizer", ["OptiModule", "Optimizer", "Regularizer"]),
         ("utils", ["DevicePolicy", "get_device_policy", "set_device_policy"]),
@@ -65,7 +81,7 @@ def test_what_is_registered_has_the_names_that_users_of_the_field_know() -> None
     assert printed.splitlines() == [
         "sklearn-sgd",
         "averaging gradient-masked-averaging krum median multi-krum sum trimmed-mean",
-        "binary-classif loss mae mse multi-classif",
+        "binary-classif binary-roc confusion log-loss loss mae mse multi-classif r2 top-k-accuracy",
         "momentum",
         "fedprox lasso ridge",
     ]

@@ -22,17 +22,23 @@ class Metric(Registered, ABC, register=False):
     merge is what one would measure on all the samples at once.
 
     A metric says what its state is before any sample (`zero`), what samples add to it (`measure`), and what it
-    amounts to (`compute`). States are float64 arrays and hold under "n" how many samples they are of.
+    amounts to (`compute`). States are float64 arrays, whose shapes depend on the metric's options and never on the
+    data, and hold under "n" how many samples they are of. States of different options do not belong together.
     """
 
     registry: ClassVar[Registry["Metric"]] = Registry(
         "metric",
         {
-            "binary-classif": "fl.core.metrics.classification:BinaryClassification",
+            "binary-classif": "fl.core.metrics.classification:BinaryAccuracyPrecisionRecall",
+            "binary-roc": "fl.core.metrics.roc:BinaryRocAUC",
+            "confusion": "fl.core.metrics.classification:ConfusionMatrix",
+            "log-loss": "fl.core.metrics.scores:LogLoss",
             "loss": "fl.core.metrics.mean:Loss",
             "mae": "fl.core.metrics.mean:MeanAbsoluteError",
             "mse": "fl.core.metrics.mean:MeanSquaredError",
-            "multi-classif": "fl.core.metrics.classification:MultiClassification",
+            "multi-classif": "fl.core.metrics.classification:MulticlassAccuracyPrecisionRecall",
+            "r2": "fl.core.metrics.r_squared:RSquared",
+            "top-k-accuracy": "fl.core.metrics.scores:TopKAccuracy",
         },
     )
     of_losses: ClassVar[bool] = False
@@ -52,7 +58,10 @@ class Metric(Registered, ABC, register=False):
         """The metric's values; zeros for no samples."""
 
     def update(self, y_true: Any, y_pred: Any, weights: Any = None) -> None:
-        """Take in some samples; the first axis of each argument counts them. Raises `DataError`."""
+        """Take in some samples; the first axis of each argument counts them. Raises `DataError`.
+
+        Arguments are whatever numpy can read: arrays, lists, tensors of torch or TensorFlow on the CPU.
+        """
         y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
         weights = np.ones(len(y_true)) if weights is None else np.asarray(weights, np.float64)
         if not len(y_true) == len(y_pred) == len(weights):
@@ -60,6 +69,8 @@ class Metric(Registered, ABC, register=False):
                 f"{self.name}: {len(y_true)} true values, {len(y_pred)} predictions and {len(weights)} weights: "
                 "there must be one of each for every sample"
             )
+        if weights.ndim != 1:
+            raise DataError(f"{self.name}: one weight a sample is needed, but they have shape {weights.shape}")
         state = {"n": np.asarray(len(y_true), np.float64), **self.measure(y_true, y_pred, weights)}
         self.merge({name: np.asarray(value, np.float64) for name, value in state.items()})
 

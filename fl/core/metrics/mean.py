@@ -5,6 +5,7 @@ from abc import abstractmethod
 import numpy as np
 
 from fl.core.metrics.api import Metric, Result, State, ratio
+from fl.core.metrics.numbers import paired
 from fl.core.vector import Array
 from fl.errors import DataError
 
@@ -32,7 +33,8 @@ class MeanSquaredError(WeightedMean):
     name = "mse"
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
-        return np.asarray((_difference(self.name, y_true, y_pred) ** 2).mean(axis=1))
+        true, predicted = paired(self.name, y_true, y_pred)
+        return np.asarray(((true - predicted) ** 2).mean(axis=1))
 
 
 class MeanAbsoluteError(WeightedMean):
@@ -41,7 +43,8 @@ class MeanAbsoluteError(WeightedMean):
     name = "mae"
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
-        return np.asarray(np.abs(_difference(self.name, y_true, y_pred)).mean(axis=1))
+        true, predicted = paired(self.name, y_true, y_pred)
+        return np.asarray(np.abs(true - predicted).mean(axis=1))
 
 
 class Loss(WeightedMean):
@@ -55,14 +58,3 @@ class Loss(WeightedMean):
         if y_pred.ndim != 1:
             raise DataError(f"loss: one loss a sample is needed, but they have shape {y_pred.shape}")
         return y_pred
-
-
-def _difference(name: str, y_true: Array, y_pred: Array) -> Array:
-    """Of shape (n, outputs). Shapes must be the same but for axes of length 1: broadcasting would hide a mistake."""
-    if y_true.dtype.kind not in "fiub":
-        raise DataError(f"{name} measures numbers, but the true values are {y_true.dtype}: use a metric of classes")
-    shapes = [tuple(length for length in array.shape[1:] if length != 1) for array in (y_true, y_pred)]
-    if shapes[0] != shapes[1]:
-        raise DataError(f"{name}: true values of shape {y_true.shape} and predictions of shape {y_pred.shape} differ")
-    size = (len(y_true), int(np.prod(shapes[0])))
-    return np.asarray(y_true.reshape(size) - y_pred.reshape(size).astype(np.float64))

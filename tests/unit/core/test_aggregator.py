@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -37,6 +37,7 @@ EVERY = [
 ]
 """A new aggregator is one line here, and held to every law below."""
 
+fewer = settings(max_examples=40)  # a law holds ten aggregators
 every = pytest.mark.parametrize("aggregator", EVERY, ids=lambda one: f"{one.name}-{one.get_config()}")
 
 
@@ -77,12 +78,14 @@ def test_every_aggregator_that_exists_is_held_to_these_laws() -> None:
 
 
 @every
+@fewer
 @given(parts=rounds())
 def test_folding_updates_is_merging_prepared_parts_bit_for_bit(aggregator: Aggregator, parts: list[Part]) -> None:
     assert outcome(aggregator, parts) == outcome_of(merged(aggregator, parts))
 
 
 @every
+@fewer
 @given(parts=rounds(), order=st.permutations(range(5)), cut=st.integers(1, 4))
 def test_parts_may_be_merged_in_any_grouping_and_order(
     aggregator: Aggregator, parts: list[Part], order: list[int], cut: int
@@ -100,6 +103,7 @@ def test_parts_may_be_merged_in_any_grouping_and_order(
 
 
 @every
+@fewer
 @given(parts=rounds())
 def test_a_client_without_steps_counts_for_nothing(aggregator: Aggregator, parts: list[Part]) -> None:
     idle = Part(vector([1e9] * 4, parts[0].update.layout.float_dtype), "c3-idle", n_steps=0, n_samples=7)
@@ -138,6 +142,7 @@ def test_integer_tensors_come_out_as_zeros(aggregator: Aggregator) -> None:
 
 
 @every
+@fewer
 @given(parts=rounds())
 def test_updates_are_left_as_they_are(aggregator: Aggregator, parts: list[Part]) -> None:
     before = [part.update.copy() for part in parts]
@@ -183,6 +188,7 @@ def test_parts_of_different_layouts_are_refused(aggregator: Aggregator) -> None:
 
 
 @every
+@fewer
 @given(
     hnp.arrays("float32", 5, elements=st.floats(-1e6, 1e6, width=32)),
     st.lists(st.integers(1, 9), min_size=5, max_size=5),
