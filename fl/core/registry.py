@@ -18,13 +18,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
-from fl.errors import ConfigError
+from fl.errors import ConfigError, FluffleError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T", bound="Registered")
 P = TypeVar("P")
 
 PLUGIN_GROUP = "fluffle.plugins"
+
+
+class NameTaken(ConfigError):
+    """Two classes want one name."""
+
+    def __init__(self, text: str, *, registry: "Registry[Any]", name: str) -> None:
+        super().__init__(text)
+        self.registry = registry
+        self.name = name
 
 
 class Registry(Generic[T]):
@@ -34,29 +43,49 @@ class Registry(Generic[T]):
         self.kind = kind
         self._builtins = dict(builtins)
         self._classes: dict[str, type[T]] = {}
+        self._disputed: dict[str, str] = {}
 
     def add(self, name: str, cls: type[T]) -> None:
-        """Raises `ConfigError` naming both classes when another one has the name.
+        """Raises `NameTaken` naming both classes when another one has the name.
 
         The same class defined again, as a notebook's cell does, takes the place of the older one.
         """
         owner = _path(self._classes[name]) if name in self._classes else self._builtins.get(name, _path(cls))
         if owner != _path(cls):
-            raise ConfigError(
+            raise NameTaken(
                 f"{self.kind} {name!r} is {owner} already, and {_path(cls)} wants the name too: "
-                "rename it, or define it with register=False"
+                "rename it, or define it with register=False",
+                registry=self,
+                name=name,
             )
         self._classes[name] = cls
 
+    def dispute(self, name: str, between: str) -> None:
+        """Give the name to nobody from now on, since which of two plug-ins has it depends on chance.
+
+        A built-in one keeps its name, whoever wants it.
+        """
+        if name not in self._builtins:
+            self._disputed[name] = between
+
     def get(self, name: str) -> type[T]:
-        """The class of that name. Raises `ConfigError` naming the nearest known names."""
+        """The class of that name. Raises `ConfigError` naming the nearest known names, or what is wrong with it."""
         if name not in self._classes and name in self._builtins:
             importlib.import_module(self._builtins[name].partition(":")[0])
         failures = load_plugins() if name not in self._classes else ()
         if name not in self._classes:
             broken = "".join(f"; plug-in {failure}" for failure in failures)
-            raise ConfigError(f"unknown {self.kind} {name!r}; {nearest(name, self.names())}{broken}")
-        return self._classes[name]
+            raise ConfigError(
+                f"unknown {self.kind} {name!r}; {nearest(name, self.names())} "
+                f"(if another package brings it, install that here){broken}"
+            )
+        if name in self._disputed:
+            raise ConfigError(f"two packages bring one name, uninstall one of them: {self._disputed[name]}")
+        cls = self._classes[name]
+        lacking = sorted(getattr(cls, "__abstractmethods__", ()))  # not known yet when a class registers
+        if lacking:
+            raise ConfigError(f"{self.kind} {name!r} is unfinished: {_path(cls)} does not define {', '.join(lacking)}")
+        return cls
 
     def names(self) -> list[str]:
         """Every name known so far: the built-in ones and those of classes that are defined."""
@@ -104,12 +133,18 @@ class Registered:
         return configure(cls, config)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as values JSON can carry."""
-        return {}
+        """The constructor's arguments, as values JSON can carry: attributes of their names, unless overridden.
+
+        Raises `TypeError` where there is no such attribute: an option that did not travel would be lost in silence.
+        """
+        lost = [key for key in options_of(type(self)) if not hasattr(self, key)]
+        if lost:
+            raise TypeError(f"{_path(type(self))} keeps no attribute {lost[0]!r}: write a get_config that returns it")
+        return {key: getattr(self, key) for key in options_of(type(self))}
 
 
 def configure(build: Callable[..., P], config: Mapping[str, Any]) -> P:
-    """Call `build` with the options of `config`, or raise `ConfigError` saying which one does not fit."""
+    """Call `build` with the options of `config`, or raise `ConfigError` saying what does not fit."""
     what = getattr(build, "name", getattr(build, "__name__", repr(build)))
     options = options_of(build)
     for key in config:
@@ -118,7 +153,12 @@ def configure(build: Callable[..., P], config: Mapping[str, Any]) -> P:
     for key, parameter in options.items():
         if parameter.default is inspect.Parameter.empty and key not in config:
             raise ConfigError(f"{what}: option {key!r} is missing")
-    return build(**config)
+    try:
+        return build(**config)
+    except FluffleError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: its options are refused: {error}") from error
 
 
 def options_of(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -145,8 +185,14 @@ def load_plugins() -> tuple[str, ...]:
             entry.load()
         except Exception as error:  # foreign code: one broken package must not take the others' names away
             logger.warning("plugin_failed name=%s value=%s", entry.name, entry.value, exc_info=True)
-            failures.append(f"{entry.name} ({entry.value}) failed to load: {error!r}")
+            failures.append(f"{entry.name} ({entry.value}){_origin(entry)} failed to load: {error!r}")
+            if isinstance(error, NameTaken):
+                error.registry.dispute(error.name, str(error))
     return tuple(failures)
+
+
+def _origin(entry: importlib.metadata.EntryPoint) -> str:
+    return "" if entry.dist is None else f" of {entry.dist.name} {entry.dist.version}"
 
 
 def _path(cls: type) -> str:

@@ -1,0 +1,20 @@
+"""One part of each kind for Fluffle, from a package of its own: defining a class registers its name."""
+
+from .aggregator import TemperedAveraging
+from .dataset import EventCounts
+from .metric import PoissonDeviance
+from .model import PoissonRegression
+from .modules import MeanNormClipping, MeanNormServer
+from .regularizer import SmoothLasso
+from .sampler import InTurn
+
+__all__ = [
+    "EventCounts",
+    "InTurn",
+    "MeanNormClipping",
+    "MeanNormServer",
+    "PoissonDeviance",
+    "PoissonRegression",
+    "SmoothLasso",
+    "TemperedAveraging",
+]
