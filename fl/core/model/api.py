@@ -23,7 +23,7 @@ class Model(Registered, ABC, register=False):
         "model",
         {
             "sklearn-sgd": "fl.core.model.sklearn:SklearnSGDModel",
-            "tensorflow": "fl.core.model.tensorflow:TensorflowModel",
+            "tensorflow": "fl.core.model.tensorflow.model:TensorflowModel",
             "torch": "fl.core.model.torch:TorchModel",
         },
     )
