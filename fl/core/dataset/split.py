@@ -68,8 +68,10 @@ def by_label(
 
 
 def dirichlet(labels: Any, clients: int, *, alpha: float = 0.5, rng: np.random.Generator) -> Shares:
-    """Shares of equal size, whose label mixtures are q_k ~ Dir(alpha·p), p the mixture of all (Hsu et al. 2019, §3).
+    """Shares of equal size, whose label mixtures are q_k ~ Dir(alpha·L·p), p the mixture of all of L labels.
 
+    Where labels are equally frequent that is the symmetric Dir(alpha, ..., alpha) that most papers mean; with
+    alpha·L in the place of their α it is the scheme of Hsu et al. (2019, §3).
     A small `alpha` gives each client few labels, a large one the mixture of all. Where clients want more of a label
     than there is, those who get it are drawn, and the others go on with what is left of the labels, by their q_k.
     """
@@ -78,7 +80,7 @@ def dirichlet(labels: Any, clients: int, *, alpha: float = 0.5, rng: np.random.G
     codes, n_labels = _codes(labels)
     _check_enough(len(codes), clients, 1)
     left = np.bincount(codes, minlength=n_labels)
-    mixtures = _mixtures(alpha * left / len(codes), clients, rng)
+    mixtures = _mixtures(alpha * n_labels * left / len(codes), clients, rng)
     sizes = rng.permutation(_apportion(len(codes), np.ones(clients)))
     counts = _fill(mixtures, sizes, left, rng)
     pieces: list[Shares] = [[] for _ in range(clients)]

@@ -98,12 +98,12 @@ def test_dirichlet_mixtures_have_the_moments_of_their_law() -> None:
     labels, alpha, p = np.repeat([0, 1], [150_000, 50_000]), 2.0, 0.75
     # When many clients draw their mixtures
     mixtures = split._mixtures(alpha * np.array([p, 1 - p]), 100_000, generator())
-    # Then mean and variance are those of Dir(alpha·p): p and p(1-p)/(alpha+1)
+    # Then mean and variance are those of Dir(alpha·p), with a total of alpha: p and p(1-p)/(alpha+1)
     variance = p * (1 - p) / (alpha + 1)
     assert abs(mixtures[:, 0].mean() - p) < 5 * np.sqrt(variance / 100_000)
     assert abs(mixtures[:, 0].var() - variance) < 0.02 * variance
     # And about the same holds of what they get, though both labels end somewhere
-    shares = split.dirichlet(labels, 2_000, alpha=alpha, rng=generator())
+    shares = split.dirichlet(labels, 2_000, alpha=alpha / 2, rng=generator())  # of two labels
     fractions = split.label_counts(labels, shares)[:, 0] / 100
     assert abs(fractions.var() - variance) < 0.15 * variance
 
