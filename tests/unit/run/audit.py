@@ -216,9 +216,16 @@ class Audit:
         else:
             assert opened.round == self.trained > 0
             assert opened.round not in self.evaluations
-        assert opened.participants == tuple(sorted(self.ready)), "all who can take part do"
+        assert opened.participants == tuple(sorted(set(opened.participants) & self.ready)), "only who can take part"
+        assert len(opened.participants) == self._n_asked(opened.kind)
         assert len(self.ready) >= self.spec.run.registration.min_clients
         self.open, self.answered, self.given_up = opened, {}, set()
+
+    def _n_asked(self, kind: Kind) -> int:
+        run = self.spec.run
+        share = run.sampling.clients if kind is Kind.TRAIN else run.evaluate.clients
+        least = run.min_replies if isinstance(run.min_replies, int) else 1
+        return min(len(self.ready), max(least, number_of(share, len(self.ready))))
 
     def _commit(self, committed: RoundCommitted) -> None:
         assert self.open is not None
@@ -227,7 +234,10 @@ class Audit:
         dropped = [note.client for note in committed.dropped]
         assert sorted(names + dropped) == list(self.open.participants), "each is in the sum or named, once"
         assert names == sorted(self.answered), "whoever answered in time is in the sum, and nobody else"
-        assert len(names) >= self.spec.run.min_replies
+        n_asked, least, take = len(self.open.participants), self.spec.run.min_replies, self.spec.run.sampling.take
+        assert len(names) >= number_of(least, n_asked)
+        if take is not None and committed.kind is Kind.TRAIN:
+            assert len(names) <= max(number_of(take, n_asked), number_of(least, n_asked)), "no more than wanted"
         if committed.kind is Kind.TRAIN:
             assert committed.weights is not None
             self.weights, self.server_state, self.trained = committed.weights, committed.server_state, committed.round
@@ -247,6 +257,11 @@ class Audit:
             return self.trained, self.weights
         round_ = -min(losses)[1]
         return round_, self.evaluations[round_][1]
+
+
+def number_of(share: float, of: int) -> int:
+    """An int is that many; a part, here of few decimals, is rounded up."""
+    return share if isinstance(share, int) else math.ceil(round(share * of, 6))
 
 
 def check_state(leader: Leader) -> None:

@@ -27,8 +27,9 @@ from fl.run.spec import RunSpec
 from tests.unit.run.driver import Happening, Leader, LeaderDied, Letter, Log
 from tests.unit.run.histories import DATA, a_run
 
-Answer = Literal["good", "bad", "failure", "silence", "lost"]
-"""What a client makes of a request. "lost": the first time it has forgotten the run, later it is good."""
+Answer = Literal["good", "bad", "failure", "silence", "lost", "forgetful"]
+"""What a client makes of a request. "lost": the first time it has forgotten the run, later it is good; "forgetful":
+it has forgotten the run each time."""
 Script = Mapping[str, Answer]
 """Of one client: its answer to "init", "train 1", "evaluate 1" and so on; good where it says nothing."""
 
@@ -131,7 +132,7 @@ class Simulation:
                 answer = Replied(client, opened.kind, opened.round, base, "not finite")
             case "failure":
                 answer = ClientFailed(client, Trouble.FAILED, "out of memory", opened.round, base)
-            case "lost":
+            case "lost" | "forgetful":
                 answer = ClientFailed(client, Trouble.UNINITIALISED, "restarted", opened.round, base)
             case _:
                 return
@@ -152,10 +153,16 @@ class Simulation:
             return WeightsCompleted(task.data_info, _parcel(b"", ()))
         assert leader.state.weights is not None
         weights = _parcel(leader.state.weights.digest, task.clients)
-        results = tuple(ClientResult(client, n_steps=1) for client in task.clients)
+        results = tuple(map(_result, task.clients))
         if task.kind is Kind.TRAIN:
             return Folded(results, weights, server_state=_parcel(b"state of " + weights.digest, ()))
         return Folded(results, loss=weights.digest[0] / 256)
+
+
+def _result(client: str) -> ClientResult:
+    """The later its name comes, the slower is a client, and the less its data are fitted."""
+    number = float(ord(client))
+    return ClientResult(client, n_steps=1, seconds=number, loss=number, update_norm=number)
 
 
 def _parcel(base: bytes, clients: tuple[str, ...]) -> Parcel:

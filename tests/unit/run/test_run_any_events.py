@@ -4,10 +4,11 @@ import operator
 from collections.abc import Container, Sequence
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import reject, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fl.errors import ConfigError
 from fl.run.commands import CompleteWeights, Fold
 from fl.run.events import (
     CancelAsked,
@@ -37,6 +38,7 @@ from tests.unit.run.strategies import decisions
 NAMES = st.sampled_from("abcde")
 SELDOM = st.integers(0, 9).map(lambda number: number == 9)
 PROBLEMS = SELDOM.map(lambda wrong: "not finite" if wrong else None)
+SAMPLERS = st.sampled_from(["uniform", "weighted", {"name": "criterion", "criterion": "loss"}])
 LOSSES = st.none() | st.sampled_from([0.1, 0.2, 0.3, float("nan")])
 
 
@@ -45,19 +47,25 @@ def specs(draw: st.DrawFn) -> RunSpec:
     low = draw(st.integers(1, 3))
     limits = {"max_clients": st.integers(low, 4), "timeout": st.just(60.0)}
     register = draw(st.fixed_dictionaries({"min_clients": st.just(low)}, optional=limits))
+    shares = st.integers(low, 4) | st.sampled_from([0.3, 0.5, 1.0])
     options: dict[str, Any] = draw(
         st.fixed_dictionaries(
             {"rounds": st.integers(1, 3)},
             optional={
-                "min_replies": st.integers(1, low),
+                "min_replies": st.integers(1, low) | st.just(0.3),
+                "sampling": st.fixed_dictionaries({"clients": shares}, optional={"by": SAMPLERS})
+                | st.fixed_dictionaries({"take": shares}),
                 "deadline": st.just(30.0),
                 "late_join": st.booleans(),
-                "evaluate": st.fixed_dictionaries({"frequency": st.integers(1, 3)}),
+                "evaluate": st.fixed_dictionaries({"frequency": st.integers(1, 3)}, optional={"clients": shares}),
                 "early_stop": st.fixed_dictionaries({"patience": st.integers(1, 2)}),
             },
         )
     )
-    return a_spec(register=register, **options)
+    try:
+        return a_spec(register=register, **options)
+    except ConfigError:  # such as one that takes fewer replies than it needs
+        reject()
 
 
 class AnyEvents(RuleBasedStateMachine):

@@ -45,6 +45,20 @@ STORIES: dict[str, Story] = {
         a_spec(rounds=3, register=2, min_replies=2),
         {"a": GOOD, "b": {"train 2": "failure"}},
     ),
+    "two of three are asked by chance": (
+        a_spec(rounds=4, register=3, sampling=2, evaluate={"clients": 0.5}),
+        {"a": GOOD, "b": GOOD, "c": GOOD},
+    ),
+    "the fastest two are asked": (
+        a_spec(rounds=4, register=3, sampling={"clients": 2, "by": "criterion", "criterion": "train-time"}),
+        {"a": GOOD, "b": {"train 2": "failure"}, "c": GOOD},
+    ),
+    "the first two replies are taken": (
+        a_spec(rounds=2, register=3, sampling={"take": 2}),
+        {"a": GOOD, "b": GOOD, "c": GOOD},
+    ),
+    "one never has the model": (a_spec(rounds=2, register=2), {"a": GOOD, "b": {"train 1": "forgetful"}}),
+    "nothing is evaluated": (a_spec(rounds=3, register=2, evaluate=False), {"a": GOOD, "b": GOOD}),
     "it stops early": (a_spec(rounds=9, register=1, early_stop={}), {"a": GOOD}),
 }
 stories = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
@@ -83,6 +97,7 @@ def any_story(draw: st.DrawFn) -> Story:
         rounds=rounds,
         register={"min_clients": needed, "max_clients": clients},
         min_replies=draw(st.integers(1, needed)),
+        sampling=draw(st.integers(needed, clients) | st.sampled_from([0.5, 1.0])),
         deadline=draw(st.none() | st.just(30.0)),
         evaluate={"frequency": draw(st.integers(1, 2))},
     )
