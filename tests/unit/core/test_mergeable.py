@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fl.core.mergeable import Sum
+from fl.core.mergeable import Sum, WeightedSum
 from fl.core.vector import NumpyVector
 
 
@@ -39,3 +39,18 @@ def test_arrays_that_would_broadcast_are_refused() -> None:
 def test_vectors_of_different_layouts_are_refused() -> None:
     with pytest.raises(ValueError, match="'a' differs"):
         Sum({"v": vector(1)}).merge(Sum({"v": vector(1).astype("float32")}))
+
+
+def test_a_weighted_sum_is_finished_as_the_mean_in_the_dtype_it_was_asked_for() -> None:
+    parts = WeightedSum(vector(2), 1.0, "float32").merge(WeightedSum(vector(6), 3.0, "float32"))
+    assert parts.finish() == vector(2).astype("float32")
+
+
+def test_a_weighted_sum_without_weight_has_no_mean() -> None:
+    assert WeightedSum(vector(0), 0.0, "float32").finish() is None
+
+
+def test_weighted_sums_of_different_layouts_are_refused() -> None:
+    other = NumpyVector.from_arrays({"b": np.ones(2)})
+    with pytest.raises(ValueError, match="'a' differs"):
+        WeightedSum(vector(1), 1.0, "float32").merge(WeightedSum(other, 1.0, "float32"))
