@@ -1,0 +1,108 @@
+"""A module of our own: where its tensors lie, in which mode it is, and what people are told when it cannot be run."""
+
+import contextlib
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from fl.core.model.torch.inputs import Inputs, has_nan, shapes
+from fl.core.model.torch.tensors import BufferPolicy, ModuleTensors
+from fl.errors import ConfigError, DataError, ModelError
+
+Tensor = torch.Tensor
+Autocast = Literal["bfloat16"]
+MISFITS = (RuntimeError, ValueError, IndexError, TypeError)
+"""What layers and losses raise for inputs that do not fit them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a module is run. Raises `ConfigError`."""
+
+    buffers: BufferPolicy = "average"
+    autocast: Autocast | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.buffers not in get_args(BufferPolicy):
+            raise ConfigError(f"torch: buffers is {self.buffers!r}: use one of {', '.join(get_args(BufferPolicy))}")
+        if self.autocast not in {*get_args(Autocast), None}:
+            raise ConfigError(
+                f'torch: autocast is {self.autocast!r}: use "bfloat16" or None; float16 would lose small gradients'
+            )
+
+    def to_config(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Network:
+    """A copy of a module, with its tensors in flat buffers on one device. Raises `ModelError`."""
+
+    def __init__(self, module: nn.Module, options: Options, device: torch.device) -> None:
+        if not isinstance(module, nn.Module):
+            raise ModelError(f"give a torch.nn.Module, not {type(module).__name__}")
+        try:
+            self.module = copy.deepcopy(module)
+        except (RuntimeError, TypeError) as error:
+            raise ModelError(f"the module cannot be copied, and the one given must not be changed: {error}") from error
+        self.options = options
+        self._training: bool | None = None
+        self.expected: tuple[int, ...] | None = None
+        """Shape of one sample, where the data info told it."""
+        self.move(device)
+
+    def move(self, device: torch.device) -> None:
+        """Put all tensors on a device; the vectors of `tensors` are new ones."""
+        self.module.to(device)
+        self.tensors = ModuleTensors(self.module, self.options.buffers)
+        self.like = self.tensors.all.flat
+        self._call: Callable[..., Any] = self.module
+        if self.options.compile:
+            self._call = torch.compile(self.module)
+
+    def set_training(self, training: bool) -> None:
+        """Switch dropout and statistics of batches on or off."""
+        if self._training is training:  # walking over all layers takes longer than a small step
+            return
+        self._training = training
+        self.module.train(training)
+        if training and self.options.buffers == "frozen":
+            for item in self.tensors.buffers:
+                if item.tensor.is_floating_point():
+                    item.owner.training = False
+
+    def __call__(self, inputs: Inputs) -> Any:
+        """Outputs in the dtype of the weights. Raises `DataError` for inputs that do not fit."""
+        args, kwargs = inputs
+        try:
+            if self.options.autocast is None:
+                return self._call(*args, **kwargs)
+            with self.autocast():
+                raw = self._call(*args, **kwargs)
+        except torch.OutOfMemoryError:
+            raise
+        except MISFITS as error:
+            raise self._misfit(inputs, error) from error
+        return raw.to(self.like.dtype) if isinstance(raw, Tensor) else raw
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Where outputs are computed in bfloat16, if that is wanted."""
+        if self.options.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.like.device.type, torch.bfloat16)
+
+    def check_finite(self, values: Tensor, inputs: Inputs) -> None:
+        """Raise `DataError` when outputs or losses are not finite because the inputs were not."""
+        # looking at a sum takes a third of the time of looking at each
+        if not torch.isfinite(values.detach().sum()) and has_nan(inputs):
+            raise DataError(
+                f"samples of shape {shapes(inputs)} have features that are NaN or infinite: fill or drop them"
+            )
+
+    def _misfit(self, inputs: Inputs, error: Exception) -> DataError:
+        expected = "" if self.expected is None else f", while those of the data info are of shape {self.expected}"
+        return DataError(f"the model does not run on samples of shape {shapes(inputs)}{expected}: {error}")

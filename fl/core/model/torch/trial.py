@@ -1,0 +1,99 @@
+"""Trying a module and its loss on two made-up samples, so that misfits show when a run starts."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from fl.core.data_info import DataInfo
+from fl.core.model.torch.labels import Labels, Target
+from fl.core.model.torch.loss import SampleLoss
+from fl.errors import DataError, ModelError
+
+Tensor = torch.Tensor
+MISFITS = (RuntimeError, ValueError, IndexError, TypeError)
+"""What layers and losses raise for inputs that do not fit them."""
+
+
+def try_out(run: Callable[[Tensor], Any], loss: SampleLoss, data_info: DataInfo, *, like: Tensor) -> None:
+    """Raise `ModelError` naming shapes where module, loss and data do not fit each other.
+
+    Without the shape of samples in the data info nothing can be tried.
+    """
+    shape = sample_shape(data_info)
+    if shape is None:
+        return
+    raw = _run(run, shape, data_info.data_type, like)
+    if not isinstance(raw, Tensor):
+        return  # its loss, which is not torch's own, knows what to make of it
+    if raw.ndim == 0 or raw.shape[0] != 2:
+        raise ModelError(
+            f"for 2 samples of shape {shape} the model gives outputs of shape {tuple(raw.shape)}, and not one for each"
+        )
+    if data_info.classes is not None:
+        _check_classes(raw, Labels(loss.module, data_info.classes))
+    _try_loss(loss, raw)
+
+
+def sample_shape(data_info: DataInfo) -> tuple[int, ...] | None:
+    """Of one sample, where the data info tells it."""
+    if data_info.input_shape is not None:
+        return tuple(data_info.input_shape[1:])
+    return None if data_info.n_features is None else (data_info.n_features,)
+
+
+def _run(run: Callable[[Tensor], Any], shape: tuple[int, ...], data_type: str | None, like: Tensor) -> Any:
+    """Outputs for zeros: as floats, or as whole numbers, which token embeddings take."""
+    first: Exception | None = None
+    for samples in _zeros(shape, data_type, like):
+        try:
+            return run(samples)
+        except MISFITS as error:
+            first = first or error
+    raise ModelError(f"the model does not run on samples of shape {shape}, which the data has: {first}") from first
+
+
+def _zeros(shape: tuple[int, ...], data_type: str | None, like: Tensor) -> Iterator[Tensor]:
+    if data_type is None or "float" in data_type:
+        yield torch.zeros(2, *shape, device=like.device, dtype=like.dtype)
+    if data_type is None or "float" not in data_type:
+        yield torch.zeros(2, *shape, device=like.device, dtype=getattr(torch, data_type or "int64"))
+
+
+def _check_classes(raw: Tensor, labels: Labels) -> None:
+    if labels.classes is None:
+        return
+    n_classes, listed = len(labels.classes), labels.classes.tolist()
+    room = {Target.INDEX: raw.shape[1] if raw.ndim > 1 else 1, Target.BINARY: 2, Target.SIGN: 2}
+    if n_classes > room.get(labels.target, n_classes):
+        raise ModelError(
+            f"the data has {n_classes} classes, {listed}, but for this loss outputs of shape {tuple(raw.shape)} tell "
+            f"{room[labels.target]} apart: give the model's last layer {n_classes} outputs, and a loss for as many"
+        )
+
+
+def _try_loss(loss: SampleLoss, raw: Tensor) -> None:
+    if loss.target is Target.INTEGER:
+        return
+    shape = (2, *raw.shape[2:]) if loss.target is Target.INDEX else tuple(raw.shape)
+    dtype = torch.int64 if loss.target is Target.INDEX else raw.dtype
+    try:
+        loss(raw, torch.zeros(shape, device=raw.device, dtype=dtype))
+    except (ModelError, DataError):
+        if loss.target is not Target.ANY:
+            raise
+        _try_indices(loss, raw)
+    except MISFITS as error:
+        if loss.target is not Target.ANY:
+            raise ModelError(f"the loss does not take outputs of shape {tuple(raw.shape)}: {error}") from error
+        _try_indices(loss, raw)
+
+
+def _try_indices(loss: SampleLoss, raw: Tensor) -> None:
+    """A loss that torch does not know may want classes rather than values."""
+    try:
+        loss(raw, torch.zeros((2, *raw.shape[2:]), device=raw.device, dtype=torch.int64))
+    except MISFITS as error:
+        raise ModelError(
+            f"the loss takes outputs of shape {tuple(raw.shape)} with neither values nor classes"
+        ) from error
