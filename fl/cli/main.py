@@ -31,6 +31,9 @@ Broker = Annotated[
 ]
 LogLevel = Annotated[str, typer.Option(envvar="FLUFFLE_LOG", help="debug, info, warning or error.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run, or the beginning of it.")]
+StartWeights = Annotated[
+    Path | None, typer.Option(help="Safetensors file, or folder of checkpoints, to start from.", show_default=False)
+]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for the broker before giving up.")]
 
 
@@ -71,11 +74,12 @@ def quickrun(
         str | None, typer.Option(metavar="URL", help="A real broker instead of the embedded one.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for weights and history.")] = Path("outputs"),
+    weights: StartWeights = None,
 ) -> None:
     """Run an experiment on this machine: server, clients and broker in one process."""
     from fl.cli.quickrun import run_quickly
 
-    run_quickly(file, broker=broker, out=out)
+    run_quickly(file, broker=broker, out=out, weights=weights)
 
 
 @app.command()
@@ -117,7 +121,7 @@ def client(
 def submit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file with the run.")],
     broker: Broker,
-    weights: Annotated[Path | None, typer.Option(help="Safetensors file to start from.")] = None,
+    weights: StartWeights = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
     timeout: Timeout = 10.0,
 ) -> None:
@@ -131,6 +135,17 @@ def submit(
         run.rounds = 20
         run.register = { min_clients = 2, timeout = 60 }
         run.training = { batch_size = 32 }
+
+    \b
+    And, for example:
+        run.sampling = 0.1             ask a tenth of the clients in a round
+        run.sampling = { clients = 12, take = 10 }     the first ten of twelve
+        run.sampling = { clients = 5, by = "criterion", criterion = "loss" }
+        run.deadline = 600             seconds a round waits for replies
+        run.min_replies = 0.5          with less than half the run fails
+        run.evaluate = { frequency = 5 }       false: never
+        run.early_stop = { patience = 3 }
+        initial_weights = "outputs"    start from the best weights there
     """
     from fl.cli.runs import submit_run
 

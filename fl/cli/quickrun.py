@@ -24,17 +24,18 @@ from fl.main.outcome import Outcome
 from fl.submit.submission import Submission, prepare
 
 
-def run_quickly(file: Path, *, broker: str | None, out: Path) -> None:
+def run_quickly(file: Path, *, broker: str | None, out: Path, weights: Path | None = None) -> None:
     """Run the experiment in `file`, show its progress, and write what it leaves to `out`.
 
-    Raises `ConfigError`, `DataError`, and `RunFailed` where it does not finish.
+    `weights` is what it starts from, if not from what the file says.
+    Raises `ConfigError`, `DataError`, `ModelError`, and `RunFailed` where it does not finish.
     """
     experiment = Experiment.from_file(file)
     if not experiment.clients:
         raise ConfigError(f"{file}: no [[clients]]: quickrun needs the data of at least one, with name and train.path")
     silence_logs()
     console = terminal()
-    submission = prepare(experiment.spec, None, sender="quickrun", now=time.time())
+    submission = prepare(experiment.spec, experiment.start(weights), sender="quickrun", now=time.time())
     outcome = asyncio.run(run_and_show(experiment, submission, broker or f"memory://{uuid4().hex}", console=console))
     for path in save_outcome(outcome, out):
         console.print(f"wrote {path}", soft_wrap=True)

@@ -14,7 +14,6 @@ from broker.connect import open_session
 from broker.errors import NotFound, Unroutable
 from fl.cli.progress import Progress
 from fl.cli.terminal import terminal
-from fl.core.files import read_vector
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError, RunFailed
 from fl.main.experiment import Experiment
@@ -32,8 +31,7 @@ def submit_run(file: Path, url: str, *, weights: Path | None, watch: bool, timeo
     if experiment.clients:
         note = f"note: the [[clients]] of {file} are for quickrun; sites bring their own data"
         terminal(stderr=True).print(note, soft_wrap=True)
-    start = None if weights is None else read_vector(weights)[0]
-    submission = prepare(experiment.spec, start, sender=getpass.getuser(), now=time.time())
+    submission = prepare(experiment.spec, experiment.start(weights), sender=getpass.getuser(), now=time.time())
     with BlockingBroker(url, timeout_s=timeout_s) as broker:
         submit_blocking(broker, submission)
     print(submission.run)  # noqa: T201  # the command's output

@@ -87,6 +87,10 @@ class Registry(Generic[T]):
             raise ConfigError(f"{self.kind} {name!r} is unfinished: {_path(cls)} does not define {', '.join(lacking)}")
         return cls
 
+    def is_builtin(self, name: str) -> bool:
+        """Whether the part of that name is one of ours."""
+        return name in self._builtins
+
     def names(self) -> list[str]:
         """Every name known so far: the built-in ones and those of classes that are defined."""
         return sorted({*self._builtins, *self._classes})

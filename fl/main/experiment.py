@@ -6,7 +6,10 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from fl.client.config import ClientConfig, resolve
+from fl.core.vector import NumpyVector
+from fl.main.initial import load_initial
 from fl.run.config import read_toml
+from fl.run.requirements import with_requirements
 from fl.run.spec import RunSpec
 
 
@@ -15,6 +18,8 @@ class Experiment(RunSpec):
 
     clients: list[ClientConfig] = Field(default_factory=list)
     """Only for quickrun: at real sites each daemon has a file of its own."""
+    initial_weights: Path | None = None
+    """A safetensors file, or a folder of checkpoints of which the best ones are taken, to start the run from."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -31,8 +36,17 @@ class Experiment(RunSpec):
         clients = table.get("clients")
         if isinstance(clients, list):
             table["clients"] = [resolve(one, Path(path).parent) if isinstance(one, dict) else one for one in clients]
+        if isinstance(start := table.get("initial_weights"), str):
+            table["initial_weights"] = Path(path).parent / start
         return cls.parse(table, str(path))
 
     @property
     def spec(self) -> RunSpec:
-        return RunSpec.parse(self.model_dump(exclude={"clients"}, by_alias=True), self.name)
+        """The run alone, as it is submitted."""
+        ours = {"clients", "initial_weights"}
+        return with_requirements(RunSpec.parse(self.model_dump(exclude=ours, by_alias=True), self.name))
+
+    def start(self, weights: Path | None = None) -> NumpyVector | None:
+        """What the run starts from: `weights`, or else the file's own `initial_weights`. Raises `ModelError`."""
+        source = weights or self.initial_weights
+        return None if source is None else load_initial(source, self.model)

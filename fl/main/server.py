@@ -17,14 +17,15 @@ from broker.retry import keep_connected
 from fl.communication import NetworkServerConfig
 from fl.core.metrics import MetricSet
 from fl.core.model import Model
-from fl.core.vector import NumpyVector
-from fl.errors import ModelError
+from fl.core.vector import NumpyVector, Vector
 from fl.log import get_log
 from fl.main.coerce import coerce
 from fl.main.files import save_outcome
+from fl.main.initial import load_initial, weights_of
 from fl.main.lead import lead_here
 from fl.main.outcome import Outcome, outcome_of
 from fl.run.optim import OptimConfig
+from fl.run.requirements import with_requirements
 from fl.run.spec import RunConfig, RunSpec
 from fl.submit.submission import Submission, prepare, submit
 from fl.tasks import together
@@ -44,12 +45,16 @@ class FederatedServer:
     """Names, `(name, config)` pairs or metrics, or a set of metrics, computed at the clients."""
     checkpoint: str | Path | None = None
     """Folder for the best weights and the history."""
+    initial_weights: Vector | str | Path | None = field(default=None, kw_only=True)
+    """What the run starts from in the place of the model's own weights: weights, a safetensors file, or a folder of
+    checkpoints, of which the best ones are taken."""
     name: str = field(default="run", kw_only=True)
 
     def run(self, config: RunConfig | Mapping[str, Any] | str | Path) -> Outcome:
         """Submit the run, lead it in this process to its end, and return what it came to.
 
-        Raises `ConfigError`, `RunFailed`, and `broker.errors.Fatal` where the broker refuses.
+        Raises `ConfigError`, `ModelError` for initial weights of another model, `RunFailed`, and
+        `broker.errors.Fatal` where the broker refuses.
         """
         submission = self._prepare(config)
         outcome = asyncio.run(self._keep_leading(submission))
@@ -74,7 +79,12 @@ class FederatedServer:
             },
             "FederatedServer",
         )
-        return prepare(spec, _weights_of(self.model), sender=getpass.getuser(), now=time.time())
+        return prepare(with_requirements(spec), self._start(), sender=getpass.getuser(), now=time.time())
+
+    def _start(self) -> NumpyVector | None:
+        if self.initial_weights is not None:
+            return load_initial(self.initial_weights, self.model)
+        return weights_of(self.model) if isinstance(self.model, Model) else None
 
     async def _submit(self, submission: Submission) -> None:
         session = await open_session(self._url, name="fluffle submit")
@@ -113,13 +123,3 @@ class FederatedServer:
 
 def _model_config(model: Model | Mapping[str, Any]) -> Mapping[str, Any]:
     return {"kind": model.name, "config": model.get_config()} if isinstance(model, Model) else model
-
-
-def _weights_of(model: Model | Mapping[str, Any]) -> NumpyVector | None:
-    """The weights that a model has; None where it waits for the clients' data info to have any."""
-    if not isinstance(model, Model):
-        return None
-    try:
-        return model.get_weights().to_numpy()
-    except ModelError:
-        return None

@@ -233,7 +233,9 @@ class RunSpec(Config):
     run: RunConfig
     metrics: list[Annotated[Plugin, BeforeValidator(as_plugin)]] = Field(default_factory=list)
     """What evaluations measure beside the loss."""
-    requires: dict[str, str] = Field(default_factory=dict)
+    requires: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")], str] = Field(
+        default_factory=dict
+    )
     """Packages of others whose parts this run names, and their versions; filled in when it is submitted."""
 
     def to_json(self) -> str:
