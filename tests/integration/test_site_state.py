@@ -1,0 +1,261 @@
+"""What a site keeps to itself from round to round: it survives the daemon, and goes by the rounds that counted."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl.client.config import ClientConfig
+from fl.client.learner import Learner, Shared
+from fl.client.round_states import RecalledStates
+from fl.client.setup import site_from_config
+from fl.client.site import Site
+from fl.core.device import DevicePolicy
+from fl.core.mergeable import Sum
+from fl.core.optimizer.aux import pack_aux
+from fl.core.vector import NumpyVector
+from fl.run.events import Kind, Record, RoundCommitted, Status
+from fl.run.spec import RunSpec
+from fl.wire.messages_pb2 import TrainReply, TrainRequest
+from fl.wire.tensors import inline, read_inline
+from tests.integration.parties import Parties
+from tests.integration.world import N_FEATURES, Puppet, make_spec, of_kind, regression, run_here, samples, until
+
+SCAFFOLD = {
+    "client_opt": {"lrate": 0.05, "modules": ["scaffold-client"]},
+    "server_opt": {"lrate": 1.0, "modules": ["scaffold-server"]},
+}
+MOMENTUM = {"client_opt": {"lrate": 0.05, "modules": ["momentum"]}}
+ADAM = {"client_opt": {"lrate": 0.05, "modules": ["adam"]}}
+
+
+def spec_with(optim: dict[str, Any], *, rounds: int = 5, clients: int = 2, **changes: Any) -> RunSpec:
+    tables = make_spec(rounds=rounds, clients=clients, **changes).model_dump(by_alias=True)
+    return RunSpec.parse({**tables, "optim": optim}, "test")
+
+
+async def site_in(folder: Path, name: str) -> Site:
+    """A site as in production: data in a file, trainers as processes, and a state directory."""
+    home = folder / name
+    home.mkdir(exist_ok=True)
+    data = home / "train.csv"
+    if not data.exists():
+        x, y = samples(sum(name.encode()), 40)
+        names = [f"f{i}" for i in range(N_FEATURES)]
+        rows = [",".join(map(repr, map(float, (*row, value)))) for row, value in zip(x, y, strict=True)]
+        data.write_text("\n".join([",".join([*names, "y"]), *rows]) + "\n")
+    config = ClientConfig.parse(
+        {
+            "name": name,
+            "train": {"path": str(data), "target": "y"},
+            "state": str(home / "state"),
+            "device": {"gpu": False},
+        },
+        "test",
+    )
+    return replace(await site_from_config(config, home=home), leave_after=1)
+
+
+def _kept(folder: Path, run: str) -> list[Path]:
+    return list(folder.glob(f"*/state/runs/{run}/*"))
+
+
+def trained(round_: int) -> Callable[[Record], bool]:
+    return lambda record: isinstance(record, RoundCommitted) and record.kind is Kind.TRAIN and record.round == round_
+
+
+async def test_a_daemon_started_again_in_mid_run_goes_on_with_the_state_of_its_optimizer(tmp_path: Path) -> None:
+    spec = spec_with(SCAFFOLD)
+    # Given what an undisturbed run comes to
+    async with Parties(f"memory://{tmp_path.name}-1") as parties:
+        submission = await parties.submit(spec)
+        parties.worker()
+        for name in ("ant", "bee"):
+            parties.daemon(await site_in(tmp_path, name))
+        undisturbed = await parties.outcome(submission)
+
+    # When one of the daemons is ended after the second round, and another takes its place
+    async with Parties(f"memory://{tmp_path.name}-2") as parties:
+        submission = await parties.submit(spec)
+        parties.worker()
+        for name in ("ant", "bee"):
+            parties.daemon(await site_in(tmp_path, name))
+        await parties.until_record(submission, trained(2))
+        await parties.stop("bee")
+        parties.daemon(await site_in(tmp_path, "bee"))
+        disturbed = await parties.outcome(submission)
+        # a run that is over leaves nothing at the sites
+        await until(lambda: not _kept(tmp_path, submission.run))
+
+    # Then no bit is different
+    assert undisturbed.status is disturbed.status is Status.FINISHED
+    assert disturbed.weights == undisturbed.weights
+
+
+def learner_of(optim: dict[str, Any]) -> tuple[Learner, NumpyVector]:
+    data = regression(3)
+    start = NumpyVector.from_arrays({"coef": np.zeros((1, N_FEATURES)), "intercept": np.zeros(1)})
+    learner = Learner(
+        spec_with(optim),
+        Shared(data.train.get_data_specs(), start.layout),
+        data,
+        seed=b"seed",
+        run="run",
+        device=DevicePolicy(gpu=False),
+        states=RecalledStates(),
+    )
+    return learner, start
+
+
+@pytest.mark.parametrize("optim", [SCAFFOLD, MOMENTUM, ADAM], ids=["scaffold", "momentum", "adam"])
+def test_a_round_that_did_not_count_leaves_no_trace(optim: dict[str, Any]) -> None:
+    # Given a client whose second round came too late to count
+    learner, start = learner_of(optim)
+    learner.train(1, start, counted=0)
+    learner.train(2, start, counted=1)
+    # When it trains in the third
+    late = learner.train(3, start, counted=1)
+    # Then it does what it had done without the second
+    other, _ = learner_of(optim)
+    other.train(1, start, counted=0)
+    assert other.train(3, start, counted=1).update == late.update
+
+
+def test_a_round_done_again_gives_the_same_bits_though_state_has_moved_on() -> None:
+    learner, start = learner_of(SCAFFOLD)
+    learner.train(1, start, counted=0)
+    first = learner.train(2, start, counted=1)
+
+    again = learner.train(2, start, counted=1)
+
+    assert (again.update, again.aux) == (first.update, first.aux)
+
+
+async def test_clients_hear_which_of_their_rounds_counted(memory_url: str) -> None:
+    # Given two clients, of which one is kept from answering in the second round
+    prompt, late = Puppet("prompt"), Puppet("late")
+    late.withhold(2)
+    spec = make_spec(rounds=3, clients=2, deadline=0.3, evaluate=False)
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(
+            spec, NumpyVector.from_arrays({"coef": np.ones((1, 6)), "intercept": np.ones(1)})
+        )
+        parties.worker()
+        for puppet in (prompt, late):
+            parties.puppet(puppet, submission.run)
+        await parties.until_record(submission, trained(2))
+        late.let_go(2)
+        await parties.outcome(submission)
+
+    # Then each request says after which round its own state goes on
+    assert [request.counted for request in prompt.heard_of(TrainRequest)] == [0, 1, 2]
+    assert [request.counted for request in late.heard_of(TrainRequest)] == [0, 1, 1]
+
+
+# ---- what optimizers tell each other --------------------------------------------------------------------------------
+
+
+async def test_scaffold_finds_the_optimum_of_all_where_averaging_stops_beside_it(memory_url: str) -> None:
+    # Given clients whose data ask for different weights, several steps a round, and the least squares of all
+    datasets = {"ant": regression(1), "bee": regression(2, n=80), "cat": regression(3, n=20)}
+    for shift, data in enumerate(datasets.values()):
+        data.train._y += 3.0 * shift  # type: ignore[attr-defined]  # each site has an intercept of its own
+    optimum = _least_squares(
+        [data.train._x for data in datasets.values()], [data.train._y for data in datasets.values()]
+    )  # type: ignore[attr-defined]  # likewise
+    run = {
+        "rounds": 120,
+        "clients": 3,
+        "evaluate": False,
+        "training": {"batch_size": 100, "n_steps": 5, "n_epoch": None, "drop_remainder": False},
+    }
+    even = {"aggregator": ["averaging", {"steps_weighted": True}]}
+
+    async def error(optim: dict[str, Any]) -> float:
+        outcome, _ = await run_here(memory_url, spec_with({**optim, **even}, **run), datasets)
+        assert outcome.weights is not None
+        return float(np.abs(outcome.weights.flat - optimum).max())
+
+    rates = {"client_opt": {"lrate": 0.1, "modules": ["scaffold-client"]}, "server_opt": SCAFFOLD["server_opt"]}
+    assert await error({"client_opt": 0.1}) > 1e-2
+    assert await error(rates) < 1e-4
+
+
+def _least_squares(xs: list[np.ndarray], ys: list[np.ndarray]) -> np.ndarray:
+    """The minimum of the mean over clients of their mean squared errors."""
+    rows = [np.column_stack([x, np.ones(len(x))]) / np.sqrt(len(x)) for x in xs]
+    targets = [y / np.sqrt(len(y)) for y in ys]
+    return np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets), rcond=None)[0]
+
+
+def telling(aux: dict[str, Sum]) -> Callable[[TrainReply], None]:
+    def lie(reply: TrainReply) -> None:
+        packed = pack_aux(aux)
+        assert packed is not None
+        reply.aux.CopyFrom(inline(packed))
+
+    return lie
+
+
+def not_packed(reply: TrainReply) -> None:
+    reply.aux.CopyFrom(reply.update)
+
+
+def nested_nonsense(reply: TrainReply) -> None:
+    text = np.frombuffer(b'{"scaffold": {"delta": {"$vector": [["w"]]}, "clients": 1.0}}', np.uint8)
+    reply.aux.CopyFrom(inline(NumpyVector.from_arrays({"state.json": text})))
+
+
+def of_delta(value: float, n_features: int = N_FEATURES, **fields: Any) -> Sum:
+    arrays = {"coef": np.full((1, n_features), value), "intercept": np.zeros(1)}
+    return Sum({"delta": NumpyVector.from_arrays(arrays), "clients": 1.0, **fields})
+
+
+LIES: dict[str, Callable[[TrainReply], None]] = {
+    "no packed state": not_packed,
+    "nested nonsense": nested_nonsense,
+    "a module that nobody has": telling({"rumour": of_delta(0.0)}),
+    "another layout": telling({"scaffold": of_delta(0.0, N_FEATURES + 1)}),
+    "not a number": telling({"scaffold": of_delta(np.nan)}),
+    "a field too many": telling({"scaffold": of_delta(0.0, more=1.0)}),
+    "endless clients": telling({"scaffold": of_delta(0.0, clients=np.inf)}),
+    "fewer clients than none": telling({"scaffold": of_delta(0.0, clients=-1.0)}),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+async def test_what_an_optimizer_tells_falsely_is_named_and_left_out(memory_url: str, name: str) -> None:
+    start = NumpyVector.from_arrays({"coef": np.full((1, N_FEATURES), 0.5), "intercept": np.ones(1)})
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(spec_with(SCAFFOLD, rounds=2), start)
+        parties.worker()
+        honest = Puppet("ant", lie=telling({"scaffold": of_delta(0.25)}))
+        for puppet in (honest, Puppet("liar", lie=LIES[name])):
+            parties.puppet(puppet, submission.run)
+        outcome = await parties.outcome(submission)
+        commits = [one for one in of_kind(await parties.records(submission), RoundCommitted) if one.kind is Kind.TRAIN]
+
+    assert outcome.status is Status.FINISHED
+    assert [[part.client for part in commit.participants] for commit in commits] == [["ant"], ["ant"]]
+    ((client, reason),) = [(note.client, note.reason) for note in commits[0].dropped]
+    assert client == "liar"
+    assert "what its optimizer sent is not usable" in reason
+    second = honest.heard_of(TrainRequest)[1]
+    assert 0.25 in read_inline(second.aux).flat
+
+
+async def test_what_optimizers_tell_in_bulk_goes_through_streams_and_leaves_none_behind(broker_url: str) -> None:
+    # Given a model too big for messages
+    datasets = {name: regression(seed, n_features=40_000, n=6) for seed, name in enumerate(("ant", "bee"))}
+    spec = spec_with(SCAFFOLD, rounds=3, evaluate=False)
+
+    outcome, records = await run_here(broker_url, spec, datasets)
+
+    # Then each round's corrections came and went, and the run is what one of the same seed is again
+    assert outcome.status is Status.FINISHED
+    assert all(commit.aux is not None for commit in of_kind(records, RoundCommitted))
+    again, _ = await run_here(broker_url, spec, datasets)
+    assert again.weights == outcome.weights
