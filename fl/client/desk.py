@@ -10,9 +10,10 @@ from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
 from fl.core.layout import Role
 from fl.core.optimizer.aux import pack_aux, unpack_aux
+from fl.core.requires import missing
 from fl.core.training import EvaluateResult
 from fl.core.vector import NumpyVector
-from fl.errors import FluffleError
+from fl.errors import ConfigError, FluffleError
 from fl.log import get_log
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import Error, EvaluateReply, EvaluateRequest, InitReply, InitRequest, TrainReply, TrainRequest
@@ -68,6 +69,9 @@ class Desk:
     def _build(self, run: str, request: InitRequest) -> Learner:
         assert self._data is not None, "a trainer is set up before it is initialised"
         spec = RunSpec.from_json(request.spec_json)
+        lacking = missing(spec.requires)
+        if lacking is not None:
+            raise ConfigError(lacking)
         seed, run_key = self._setup.seed, run
         if spec.run.seed is not None:  # the same batches in every run of this spec
             seed, run_key = shared_seed(spec.run.seed, self._setup.client), ""

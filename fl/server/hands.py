@@ -11,6 +11,7 @@ from fl.core.mergeable import Sum
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
 from fl.core.optimizer.aux import pack_aux, unpack_aux
+from fl.core.requires import missing
 from fl.core.state import pack_state, unpack_state
 from fl.core.vector import Layout, NumpyVector, Role
 from fl.errors import BadMessage, FluffleError, RunFailed
@@ -121,6 +122,9 @@ class Hands:
     async def _complete(self, state: RunState, command: CompleteWeights) -> WeightsCompleted | StartFailed:
         """The weights that were submitted, or those that the model's kind makes of the data info."""
         model = state.spec.model
+        lacking = missing(state.spec.requires)
+        if lacking is not None:
+            return StartFailed(f"the worker that leads it cannot: {lacking}")
         try:
             aux = pack_aux(Optimizer.from_config(state.spec.optim.server_opt).collect_aux_var())
             sent = await self._shelf.put_aux(aux, 0)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from fl.client.config import ClientConfig
-from fl.client.learner import Learner, Shared
+from fl.client.learner import Data, Learner, Shared
 from fl.client.round_states import RecalledStates
 from fl.client.setup import site_from_config
 from fl.client.site import Site
+from fl.core.dataset import InMemoryDataset
 from fl.core.device import DevicePolicy
 from fl.core.mergeable import Sum
 from fl.core.optimizer.aux import pack_aux
@@ -160,22 +161,15 @@ async def test_clients_hear_which_of_their_rounds_counted(memory_url: str) -> No
 
 async def test_scaffold_finds_the_optimum_of_all_where_averaging_stops_beside_it(memory_url: str) -> None:
     # Given clients whose data ask for different weights, several steps a round, and the least squares of all
-    datasets = {"ant": regression(1), "bee": regression(2, n=80), "cat": regression(3, n=20)}
-    for shift, data in enumerate(datasets.values()):
-        data.train._y += 3.0 * shift  # type: ignore[attr-defined]  # each site has an intercept of its own
-    optimum = _least_squares(
-        [data.train._x for data in datasets.values()], [data.train._y for data in datasets.values()]
-    )  # type: ignore[attr-defined]  # likewise
-    run = {
-        "rounds": 120,
-        "clients": 3,
-        "evaluate": False,
-        "training": {"batch_size": 100, "n_steps": 5, "n_epoch": None, "drop_remainder": False},
-    }
-    even = {"aggregator": ["averaging", {"steps_weighted": True}]}
+    drawn = {name: samples(seed, 20 * seed) for seed, name in enumerate(("ant", "bee", "cat"), start=1)}
+    shifted = {name: (x, y + 3.0 * place) for place, (name, (x, y)) in enumerate(drawn.items())}
+    datasets = {name: Data(InMemoryDataset(x, y)) for name, (x, y) in shifted.items()}
+    optimum = _least_squares(list(shifted.values()))
+    training = {"batch_size": 100, "n_steps": 5, "n_epoch": None, "drop_remainder": False}
 
     async def error(optim: dict[str, Any]) -> float:
-        outcome, _ = await run_here(memory_url, spec_with({**optim, **even}, **run), datasets)
+        spec = spec_with(optim, rounds=120, clients=3, evaluate=False, training=training)
+        outcome, _ = await run_here(memory_url, spec, datasets)
         assert outcome.weights is not None
         return float(np.abs(outcome.weights.flat - optimum).max())
 
@@ -184,11 +178,11 @@ async def test_scaffold_finds_the_optimum_of_all_where_averaging_stops_beside_it
     assert await error(rates) < 1e-4
 
 
-def _least_squares(xs: list[np.ndarray], ys: list[np.ndarray]) -> np.ndarray:
+def _least_squares(data: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """The minimum of the mean over clients of their mean squared errors."""
-    rows = [np.column_stack([x, np.ones(len(x))]) / np.sqrt(len(x)) for x in xs]
-    targets = [y / np.sqrt(len(y)) for y in ys]
-    return np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets), rcond=None)[0]
+    rows = [np.column_stack([x, np.ones(len(x))]) / np.sqrt(len(x)) for x, _ in data]
+    targets = [y / np.sqrt(len(y)) for _, y in data]
+    return np.asarray(np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets), rcond=None)[0])
 
 
 def telling(aux: dict[str, Sum]) -> Callable[[TrainReply], None]:
