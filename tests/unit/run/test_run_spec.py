@@ -8,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl.core.aggregator import AveragingAggregator
-from fl.core.optimizer import Optimizer
+from fl.core.optimizer import Optimizer, Regularizer
 from fl.errors import ConfigError
 from fl.run.optim import OptimConfig
 from fl.run.parts import Plugin
-from fl.run.spec import EarlyStopConfig, RegisterConfig, RunConfig, RunSpec, TrainingConfig
+from fl.run.sampling import WeightedSampler
+from fl.run.spec import EarlyStopConfig, RegisterConfig, RunConfig, RunSpec, SamplingConfig, TrainingConfig
 from tests.unit.run.histories import a_spec
 
 TRAINING = {"batch_size": 8}
+BY_LOSS = {"criterion": "loss", "explore": 0.5}
 UNWEIGHTED = {"steps_weighted": False}
 
 
@@ -85,6 +87,67 @@ def test_registration_may_be_written_as(written: Any, registration: RegisterConf
     assert config.registration == registration
 
 
+@pytest.mark.parametrize(
+    ("written", "sampling"),
+    [
+        pytest.param(3, SamplingConfig(clients=3), id="a number of clients"),
+        pytest.param(0.1, SamplingConfig(clients=0.1), id="a part of them"),
+        pytest.param({"clients": 12, "take": 10}, SamplingConfig(clients=12, take=10), id="a table"),
+        pytest.param({"by": "weighted"}, SamplingConfig(by=Plugin(name="weighted")), id="the name of a sampler"),
+        pytest.param(
+            {"clients": 3, "by": "criterion", **BY_LOSS},
+            SamplingConfig(clients=3, by=Plugin(name="criterion", config=BY_LOSS)),
+            id="a name, and its options beside it",
+        ),
+        pytest.param(
+            {"clients": 3, "by": {"name": "criterion", **BY_LOSS}},
+            SamplingConfig(clients=3, by=Plugin(name="criterion", config=BY_LOSS)),
+            id="a table with the name and its options",
+        ),
+        pytest.param(
+            {"by": WeightedSampler({"a": 2})},
+            SamplingConfig(by=Plugin(name="weighted", config={"weights": {"a": 2}})),
+            id="an object",
+        ),
+        pytest.param(SamplingConfig(clients=3), SamplingConfig(clients=3), id="what it becomes"),
+    ],
+)
+def test_sampling_may_be_written_as(written: Any, sampling: SamplingConfig) -> None:
+    # When
+    config = RunConfig.from_params(rounds=1, sampling=written, training=TRAINING)
+    # Then
+    assert config.sampling == sampling
+
+
+@pytest.mark.parametrize(
+    ("written", "frequency"),
+    [(False, 0), (0, 0), (True, 1), ({"frequency": 0}, 0), ({"frequency": 3}, 3), ({}, 1)],
+)
+def test_evaluations_may_be_written_as(written: Any, frequency: int) -> None:
+    # When
+    config = RunConfig.from_params(rounds=1, evaluate=written, training=TRAINING)
+    # Then
+    assert config.evaluate.frequency == frequency
+
+
+def test_objects_inside_an_optimizer_s_table_become_names_and_options() -> None:
+    # Given
+    ridge = Regularizer.registry.build(("ridge", {"alpha": 0.5}))
+    # When
+    config = OptimConfig.from_params(client_opt={"lrate": 0.1, "regularizers": [ridge], "modules": ["momentum"]})
+    # Then
+    assert config.client_opt == {"lrate": 0.1, "regularizers": [["ridge", {"alpha": 0.5}]], "modules": ["momentum"]}
+
+
+def test_a_framework_s_own_optimizer_is_left_to_where_the_framework_is() -> None:
+    # Given
+    module = ["torch-optim", {"optim_cls": "NoSuchOptimizer"}]
+    # When
+    config = OptimConfig.from_params(client_opt={"lrate": 0.1, "modules": [module]})
+    # Then
+    assert config.client_opt["modules"] == [module]
+
+
 def test_metrics_may_each_be_written_differently() -> None:
     # When
     spec = RunSpec.parse({**TABLES, "metrics": ["mae", ["r2", {}], {"name": "binary-roc", "scale": 0.1}]}, "run.toml")
@@ -100,7 +163,9 @@ def test_what_is_not_written_has_the_documented_defaults() -> None:
     assert (spec.optim.server_opt, spec.optim.aggregator) == ({"lrate": 1.0}, Plugin(name="averaging"))
     assert spec.run.registration == RegisterConfig(min_clients=1, max_clients=None, timeout=None)
     assert (spec.run.min_replies, spec.run.late_join, spec.run.deadline) == (1, True, None)
-    assert (spec.run.evaluate.frequency, spec.run.early_stop) == (1, None)
+    assert (spec.run.evaluate.frequency, spec.run.evaluate.clients, spec.run.early_stop) == (1, 1.0, None)
+    assert (spec.run.sampling, spec.run.gpu, spec.requires) == (SamplingConfig(clients=1.0, take=None), None, {})
+    assert spec.run.sampling.by == Plugin(name="uniform")
     assert spec.run.training == TrainingConfig(batch_size=8, n_epoch=1, drop_remainder=True, shuffle=False)
 
 
@@ -144,6 +209,7 @@ def refusal(tables: dict[str, Any]) -> str:
         ("run.training.batchsize", "batch_size"),
         ("run.evaluate.freqency", "frequency"),
         ("run.early_stop.patient", "patience"),
+        ("run.sampling.client", "clients"),
     ],
 )
 def test_an_unknown_key_is_refused_and_the_nearest_is_named(place: str, nearest: str) -> None:
@@ -177,6 +243,7 @@ TABLE_WANTED = "Input should be a valid dictionary"
         ("run.register.timeout", 0, "Input should be greater than 0"),
         ("run.deadline", 0, "Input should be greater than 0"),
         ("run.deadline", math.inf, "Input should be a finite number"),
+        ("run.gpu", "yes please", "Input should be a valid boolean, unable to interpret input"),
         ("run.seed", -1, "Input should be greater than or equal to 0"),
         ("run.training.batch_size", 0, "Input should be greater than or equal to 1"),
         ("run.early_stop", 3, f"{TABLE_WANTED} or instance of EarlyStopConfig"),
@@ -237,6 +304,95 @@ def test_what_cannot_go_together_is_refused(place: str, value: Any, line: str) -
     assert text == f"run.toml: {line}"
 
 
+NO_EVALUATIONS = "sampling by 'criterion' goes by losses, and there are no evaluations to tell them"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"sampling": {"clients": 2, "take": 3}}, ".sampling: take = 3 replies can never come from clients = 2"),
+        ({"sampling": 2, "min_replies": 3, "register": 4}, None),
+        ({"sampling": {"take": 2}, "min_replies": 3}, ": min_replies = 3 can never come from sampling.take = 2"),
+        (
+            {"sampling": {"take": 0.5}, "min_replies": 0.6},
+            ": min_replies = 0.6 can never come from sampling.take = 0.5",
+        ),
+        (
+            {"sampling": {"clients": 10, "take": 4}, "min_replies": 0.5},
+            ": min_replies = 0.5 can never come from sampling.take = 4",
+        ),
+        ({"sampling": {"clients": 10, "take": 5}, "min_replies": 0.5}, None),
+        ({"sampling": {"take": 4}, "min_replies": 0.5}, None),
+        (
+            {"evaluate": False, "early_stop": {}},
+            ": early_stop goes by evaluations, and there are none: set evaluate.frequency, or leave it out",
+        ),
+        ({"evaluate": False, "sampling": {"by": "criterion", "criterion": "loss"}}, f": {NO_EVALUATIONS}"),
+        ({"evaluate": False, "sampling": {"by": "criterion", "criterion": "n-samples"}}, None),
+    ],
+)
+def test_shares_and_evaluations_that_contradict_each_other_are_refused(
+    changes: dict[str, Any], line: str | None
+) -> None:
+    # When
+    try:
+        RunSpec.parse(written("run", {"rounds": 1, "training": TRAINING, **changes}), "run.toml")
+        told = None
+    except ConfigError as error:
+        told = str(error)
+    # Then
+    assert told == (None if line is None else f"run.toml: run{line}")
+
+
+@pytest.mark.parametrize(
+    "place", ["run.sampling.clients", "run.sampling.take", "run.min_replies", "run.evaluate.clients"]
+)
+@pytest.mark.parametrize("value", [0, -1, 0.0, 1.5, True, "all", math.nan])
+def test_what_is_no_share_of_the_clients_is_refused(place: str, value: Any) -> None:
+    # When
+    text = refusal(written(place, value))
+    # Then
+    told = f"use a number of clients, or a part of them above 0.0 and up to 1.0, not {value!r}"
+    assert text == f"run.toml: {place}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "problem"),
+    [
+        (
+            "optim.client_opt",
+            {"lrate": 0.1, "modules": ["momentun"]},
+            "unknown optimizer module 'momentun'; did you mean",
+        ),
+        ("optim.client_opt", {"lrate": 0.1, "modules": "momentum"}, "modules is 'momentum': give a list"),
+        ("optim.client_opt", {"lrate": -0.1}, "lrate"),
+        ("optim.client_opt", {"modules": []}, "option 'lrate' is missing"),
+        ("optim.server_opt", {"lrate": 1, "w_deccay": 0.1}, "unknown option 'w_deccay'; did you mean 'w_decay'?"),
+        (
+            "optim.server_opt",
+            {"lrate": 1.0, "modules": [["torch-optim", {}]]},
+            "'torch-optim' needs a framework, and servers have none: use it in client_opt",
+        ),
+        ("optim.aggregator", "averagin", "unknown aggregator 'averagin'; did you mean 'averaging'?"),
+        ("optim.aggregator", {"name": "averaging", "weigted": True}, "averaging: unknown option 'weigted'"),
+        ("run.sampling.by", "unifrom", "unknown client sampler 'unifrom'; did you mean 'uniform'?"),
+        ("run.sampling", {"by": "criterion", "criterion": "los"}, "unknown criterion 'los'; did you mean 'loss'?"),
+        (
+            "run.sampling",
+            {"by": "weighted", "wieghts": {}},
+            "unknown key 'wieghts'; did you mean 'weights' or 'clients'?",
+        ),
+        ("run.sampling.by", {"name": "weighted", "wieghts": {}}, "weighted: unknown option 'wieghts'"),
+    ],
+)
+def test_a_mistake_in_a_part_s_options_shows_where_it_was_made(place: str, value: Any, problem: str) -> None:
+    # When
+    text = refusal(written(place, value))
+    # Then
+    assert text.startswith(f"run.toml: {place.removesuffix('.by')}")
+    assert problem in text
+
+
 def test_what_is_missing_is_named() -> None:
     # When
     text = refusal({"model": {}, "optim": {"client_opt": 0.1}})
@@ -289,6 +445,9 @@ seconds = st.none() | st.floats(min_value=0, exclude_min=True, allow_infinity=Fa
 counts = st.integers(1, 1000)
 
 
+parts = st.floats(0, 1, exclude_min=True)
+
+
 @st.composite
 def specs(draw: st.DrawFn) -> RunSpec:
     """Any valid spec."""
@@ -310,6 +469,8 @@ def specs(draw: st.DrawFn) -> RunSpec:
         "early_stop": st.none() | early_stops,
         "deadline": seconds,
         "min_replies": st.integers(1, low),
+        "sampling": st.fixed_dictionaries({"clients": st.integers(low, 2000) | parts, "by": plugins}),
+        "gpu": st.none() | st.booleans(),
         "late_join": st.booleans(),
         "seed": st.none() | st.integers(0, 2**64),
     }
@@ -318,6 +479,9 @@ def specs(draw: st.DrawFn) -> RunSpec:
         "model": {"kind": draw(names), "config": draw(options)},
         "optim": {"client_opt": draw(options), "server_opt": draw(options), "aggregator": draw(plugins)},
         "metrics": draw(st.lists(plugins, max_size=3)),
+        "requires": draw(
+            st.dictionaries(st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True), names, max_size=2)
+        ),
         "run": {
             "rounds": draw(counts),
             "training": {"batch_size": draw(counts), **draw(st.fixed_dictionaries({}, optional=training))},
