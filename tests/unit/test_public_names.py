@@ -48,7 +48,7 @@ def names_of(module: object) -> list[str]:
             ],
         ),
         ("model", ["Model"]),
-        ("optimizer", ["OptiModule", "Optimizer", "Regularizer"]),
+        ("optimizer", ["OptiModule", "Optimizer", "Regularizer", "Scheduler"]),
         ("utils", ["DevicePolicy", "get_device_policy", "set_device_policy"]),
     ],
 )
@@ -72,18 +72,21 @@ def test_what_is_registered_has_the_names_that_users_of_the_field_know() -> None
     script = (
         "import fl\n"
         "kinds = [fl.model.Model, fl.aggregator.Aggregator, fl.metrics.Metric, fl.optimizer.OptiModule,"
-        " fl.optimizer.Regularizer]\n"
+        " fl.optimizer.Regularizer, fl.optimizer.Scheduler]\n"
         "for kind in kinds: print(*kind.registry.names())"
     )
 
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
     assert printed.splitlines() == [
-        "sklearn-sgd",
+        "sklearn-sgd tensorflow torch",
         "averaging gradient-masked-averaging krum median multi-krum sum trimmed-mean",
         "binary-classif binary-roc confusion log-loss loss mae mse multi-classif r2 top-k-accuracy",
-        "momentum",
+        "adagrad adam ewma gaussian-noise l2-clipping l2-global-clipping momentum rmsprop scaffold-client"
+        " scaffold-server tensorflow-optim torch-optim yogi yogi-momentum",
         "fedprox lasso ridge",
+        "cosine-annealing cosine-annealing-warm-restarts cyclic-exp-range cyclic-triangular exponential"
+        " inverse-scaling linear piecewise polynomial warmup warmup-rounds",
     ]
 
 

@@ -1,15 +1,15 @@
 """The step: gradients through regularizers and modules, times the learning rate."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from fl.core.dataset.api import Batch
 from fl.core.mergeable import Addend, Sum
 from fl.core.model.api import Model
+from fl.core.optimizer import options
 from fl.core.optimizer.module import OptiModule, check_fields
 from fl.core.optimizer.regularizer import Regularizer
-from fl.core.optimizer.scheduler import Scheduler
+from fl.core.optimizer.scheduler import Scheduler, build_rate, rate_config
 from fl.core.registry import configure
 from fl.core.vector import Vector
 from fl.errors import ConfigError
@@ -24,20 +24,22 @@ class Optimizer:
     not multiplied by the learning rate (Loshchilov & Hutter 2019, with their η_t·λ as `w_decay`); then w ← w - u.
     A server's optimizer does the same with the aggregated update in the place of the gradient.
 
-    Plug-ins are given as instances, names, or `(name, config)` pairs. State stays from round to round.
+    Plug-ins are given as instances, names, `(name, config)` pairs, or tables with the name under "name"; so is a
+    learning rate that is no number but a scheduler. State stays from round to round.
     """
 
     def __init__(
         self,
-        lrate: float | Scheduler,
+        lrate: Any,
         w_decay: float = 0.0,
         regularizers: Plugins = None,
         *,
         modules: Plugins = None,
     ) -> None:
         """Raises `ConfigError` for rates that are no rates, and for unknown plug-ins."""
-        self.lrate = lrate if isinstance(lrate, Scheduler) else _number("lrate", lrate, above_zero=True)
-        self.w_decay = _number("w_decay", w_decay, above_zero=False)
+        self.lrate: float | Scheduler = build_rate("optimizer", "lrate", lrate)
+        options.at_least("optimizer", 0, w_decay=w_decay)
+        self.w_decay = float(w_decay)
         self.regularizers: list[Regularizer] = [Regularizer.registry.build(spec) for spec in regularizers or ()]
         self.modules: list[OptiModule] = [OptiModule.registry.build(spec) for spec in modules or ()]
         self._steps = 0
@@ -53,9 +55,8 @@ class Optimizer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as values JSON can carry."""
-        lrate = self.lrate
         return {
-            "lrate": [lrate.name, lrate.get_config()] if isinstance(lrate, Scheduler) else lrate,
+            "lrate": rate_config(self.lrate),
             "w_decay": self.w_decay,
             "regularizers": [[plugin.name, plugin.get_config()] for plugin in self.regularizers],
             "modules": [[plugin.name, plugin.get_config()] for plugin in self.modules],
@@ -70,16 +71,23 @@ class Optimizer:
         self._rounds += 1
 
     def compute_updates(self, source: Vector | Model, gradients: Vector) -> Vector:
-        """What to take off the weights; `source` is the trainable weights, or the model that has them."""
+        """What to take off the weights; `source` is the trainable weights, or the model that has them.
+
+        Memory of the vector may be the optimizer's, and the next call overwrites it: who keeps it, copies it.
+        """
         if self.regularizers or self.w_decay:
             weights = source.trainable_view() if isinstance(source, Model) else source
             for regularizer in self.regularizers:
                 gradients = regularizer.run(gradients, weights)
         for module in self.modules:
             gradients = module.run(gradients)
-        updates = gradients * self._current_rate()
+        if self.modules and self.modules[-1].reuses_memory:
+            gradients *= self._current_rate()
+            updates = gradients
+        else:
+            updates = gradients * self._current_rate()
         if self.w_decay:
-            updates = updates + weights * self.w_decay
+            updates += weights * self.w_decay
         self._steps += 1
         return updates
 
@@ -143,10 +151,3 @@ class Optimizer:
         if isinstance(self.lrate, float):  # asking whether it is a Scheduler would take longer than the step
             return self.lrate
         return self.lrate.value(step=self._steps, round_=max(self._rounds - 1, 0))
-
-
-def _number(name: str, value: Any, *, above_zero: bool) -> float:
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not valid or value < 0 or (above_zero and value == 0):
-        raise ConfigError(f"optimizer: {name} is {value!r}: use a number {'above' if above_zero else 'of at least'} 0")
-    return float(value)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from fl.core.optimizer import options
 from fl.core.optimizer.module import check_fields
 from fl.core.registry import Registered, Registry
 from fl.core.vector import Vector
@@ -16,15 +17,14 @@ class Regularizer(Registered, ABC, register=False):
     registry: ClassVar[Registry["Regularizer"]] = Registry(
         "regularizer",
         {
-            "fedprox": "fl.core.optimizer.regularizer:FedProx",
-            "lasso": "fl.core.optimizer.regularizer:Lasso",
-            "ridge": "fl.core.optimizer.regularizer:Ridge",
+            "fedprox": "fl.core.optimizer.regularizer:FedProxRegularizer",
+            "lasso": "fl.core.optimizer.regularizer:LassoRegularizer",
+            "ridge": "fl.core.optimizer.regularizer:RidgeRegularizer",
         },
     )
 
     def __init__(self, alpha: float = 0.01) -> None:
-        if not alpha >= 0:
-            raise ConfigError(f"{self.name}: alpha is {alpha}: use a number of at least 0")
+        options.at_least(self.name, 0, alpha=alpha)
         self.alpha = alpha
 
     def get_config(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Regularizer(Registered, ABC, register=False):
         check_fields(self.name, state, set())
 
 
-class FedProx(Regularizer):
+class FedProxRegularizer(Regularizer):
     """g + alpha·(w - w_round_start), the gradient of alpha/2·‖w - w_round_start‖² (Li et al. 2020, eq. 2)."""
 
     name = "fedprox"
@@ -56,7 +56,7 @@ class FedProx(Regularizer):
         self._start: Vector | None = None
 
     def start_round(self, weights: Vector) -> None:
-        self._start = weights
+        self._start = weights.copy()
 
     def run(self, gradients: Vector, weights: Vector) -> Vector:
         if self._start is None:
@@ -71,7 +71,7 @@ class FedProx(Regularizer):
         self._start = state["start"]
 
 
-class Lasso(Regularizer):
+class LassoRegularizer(Regularizer):
     """g + alpha·sign(w), the gradient of alpha·‖w‖₁."""
 
     name = "lasso"
@@ -80,7 +80,7 @@ class Lasso(Regularizer):
         return gradients + weights.sign() * self.alpha
 
 
-class Ridge(Regularizer):
+class RidgeRegularizer(Regularizer):
     """g + 2·alpha·w, the gradient of alpha·‖w‖²."""
 
     name = "ridge"

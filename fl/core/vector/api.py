@@ -7,6 +7,7 @@ framework gives one of that framework, on its device.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from fl.core.layout import Layout, Role, TensorSpec, check_same
@@ -117,9 +118,28 @@ class Vector(ABC):
         others = self.others[skipped : skipped + len(layout.other_specs)]
         return type(self)(layout, self.flat[start : start + layout.float_size], others)
 
-    def like(self, values: "NumpyVector") -> Self:
-        """Values from numpy as a vector of this framework, on this device; memory may be shared."""
-        return self._like(self._operand(values))
+    def like(self, values: "Vector") -> Self:
+        """Values of any framework as a vector of this one's; numpy's go to this device. Memory may be shared.
+
+        Raises `ValueError` naming the first tensor in which the layouts differ.
+        """
+        return self._like(self._operand(values if isinstance(values, type(self)) else values.to_numpy()))
+
+    def ewma(self, other: "Vector", beta: float) -> Self:
+        """beta·self + (1 - beta)·other; writes into this vector, where its framework can, and returns it."""
+        change = other - self
+        change *= 1.0 - beta
+        self += change
+        return self
+
+    def blocks(self) -> Iterator[Self]:
+        """Parts of the floats, in order, each small enough for what is computed from it to stay in the cache.
+
+        Writing into a part writes into the vector. Parts of equal place of different vectors may be mixed; they have
+        the layout of the whole, which says nothing of what is in them. A single part, the vector itself, where its
+        framework does better so.
+        """
+        yield self
 
     @abstractmethod
     def _shaped(self, flat: Any, shape: tuple[int, ...]) -> Any:
@@ -160,8 +180,16 @@ class Vector(ABC):
         """Each float tensor times its own factor; `factors` is a 1-D tensor of the framework."""
 
     @abstractmethod
+    def clip_tensors(self, max_norm: float) -> Self:
+        """Each float tensor times min(1, max_norm / its norm)."""
+
+    @abstractmethod
     def zeros_like(self) -> Self:
         """Floats and integers all zero."""
+
+    @abstractmethod
+    def empty_like(self) -> Self:
+        """Floats of any value, to be written; the same integers."""
 
     @abstractmethod
     def copy(self) -> Self: ...

@@ -14,6 +14,9 @@ Array = npt.NDArray[Any]
 CHUNK = 1 << 16
 """Elements handled at a time where a temporary of the buffer's size would cost memory: 512 KiB of float64."""
 
+BLOCK_BYTES = 120_000
+"""Of a part whose temporaries stay in the cache: just below what malloc asks the system for each time anew."""
+
 
 def chunks(size: int) -> Iterator[slice]:
     """Slices that cover `size` elements in order."""
@@ -170,8 +173,22 @@ class NumpyVector(Vector):
     def scale_tensors(self, factors: Array) -> Self:
         return self._like(self.flat * np.repeat(factors, self.layout.float_sizes))
 
+    def clip_tensors(self, max_norm: float) -> Self:
+        return self.scale_tensors(max_norm / np.maximum(self.tensor_norms(), max_norm))
+
     def zeros_like(self) -> Self:
         return type(self).zeros(self.layout)
+
+    def empty_like(self) -> Self:
+        return self._like(np.empty_like(self.flat))
+
+    def blocks(self) -> Iterator[Self]:
+        size = BLOCK_BYTES // self.flat.itemsize
+        if self.flat.size <= size:
+            yield self
+            return
+        for start in range(0, self.flat.size, size):
+            yield self._like(self.flat[start : start + size])
 
     def copy(self) -> Self:
         return type(self)(self.layout, self.flat.copy(), tuple(array.copy() for array in self.others))

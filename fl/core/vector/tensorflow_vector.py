@@ -86,6 +86,9 @@ class TensorflowVector(Vector):
     def scale_tensors(self, factors: Tensor) -> Self:
         return self._like(self.flat * tf.gather(factors, self._owners()))
 
+    def clip_tensors(self, max_norm: float) -> Self:
+        return self.scale_tensors(max_norm / tf.maximum(self.tensor_norms(), max_norm))
+
     def _owners(self) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
         """Of each element, the place of its tensor among the float tensors."""
         sizes = self.layout.float_sizes
@@ -93,6 +96,9 @@ class TensorflowVector(Vector):
 
     def zeros_like(self) -> Self:
         return type(self)(self.layout, tf.zeros_like(self.flat), tuple(map(tf.zeros_like, self.others)))
+
+    def empty_like(self) -> Self:
+        return self.zeros_like()
 
     def copy(self) -> Self:
         return self._like(self.flat)

@@ -1,6 +1,6 @@
 """Vectors of torch tensors, on whichever device."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, Self
 
@@ -11,6 +11,8 @@ from fl.core.vector.api import Vector
 from fl.core.vector.numpy_vector import NumpyVector
 
 Tensor = torch.Tensor
+BLOCK = 1 << 17
+"""Elements of a part whose temporaries stay in the cache, and which is worth the work of two cores."""
 
 
 class TorchVector(Vector):
@@ -107,8 +109,25 @@ class TorchVector(Vector):
         sizes = torch.tensor(self.layout.float_sizes, device=self.flat.device)
         return self._like(self.flat * torch.repeat_interleave(factors, sizes, output_size=self.flat.numel()))
 
+    def clip_tensors(self, max_norm: float) -> Self:
+        return self.scale_tensors(max_norm / self.tensor_norms().clamp(min=max_norm))
+
     def zeros_like(self) -> Self:
         return type(self)(self.layout, torch.zeros_like(self.flat), tuple(map(torch.zeros_like, self.others)))
+
+    def empty_like(self) -> Self:
+        return self._like(torch.empty_like(self.flat))
+
+    def ewma(self, other: Vector, beta: float) -> Self:
+        self.flat.lerp_(self._required(other), 1.0 - beta)
+        return self
+
+    def blocks(self) -> Iterator[Self]:
+        if self.flat.numel() <= BLOCK or self.flat.device.type != "cpu":
+            yield self
+            return
+        for part in torch.split(self.flat, BLOCK):
+            yield self._like(part)
 
     def copy(self) -> Self:
         return type(self)(self.layout, self.flat.clone(), tuple(item.clone() for item in self.others))
