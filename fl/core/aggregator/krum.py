@@ -36,7 +36,7 @@ class MultiKrumAggregator(GatheringAggregator):
 
     def combine(self, updates: Sequence[NumpyVector]) -> NumpyVector:
         scores = krum_scores(squared_distances(updates), self.f)
-        chosen = np.sort(np.argsort(scores, kind="stable")[: self.m])
+        chosen = np.argsort(scores, kind="stable")[: self.m]
         total = np.zeros(updates[0].layout.float_size, np.float64)
         for index in chosen:
             total += updates[index].flat

@@ -60,6 +60,11 @@ def test_a_share_that_is_a_whole_number_of_clients_is_trimmed_whole() -> None:
     assert fold(TrimmedMeanAggregator(0.29), parts_of(table)) == vector([0.0], "float64")
 
 
+@pytest.mark.parametrize("aggregator", [MedianAggregator(), TrimmedMeanAggregator(0)], ids=lambda one: one.name)
+def test_means_of_values_near_the_largest_float_do_not_overflow(aggregator: Aggregator) -> None:
+    assert fold(aggregator, parts_of([[3e38], [3e38]], "float32")) == vector([3e38])
+
+
 @given(st.integers(0, 99), st.integers(5, 8), st.integers(0, 1))
 def test_krum_chooses_whom_trying_all_neighbourhoods_chooses(seed: int, clients: int, f: int) -> None:
     table = np.random.default_rng(seed).normal(size=(clients, 3))
