@@ -53,7 +53,9 @@ class RegisterConfig(Config):
     """
 
     min_clients: PositiveInt = 1
+    """Fewer are too few, also later: the run fails once fewer are left that could be initialised."""
     max_clients: PositiveInt | None = None
+    """Further ones are refused; without it there is room for all."""
     timeout: Seconds | None = None
     """Seconds to wait at most; without it the run waits for as long as it takes."""
 
@@ -68,6 +70,7 @@ class TrainingConfig(Config):
     """What a client does in a round: how it draws batches and when it stops."""
 
     batch_size: PositiveInt
+    """Samples of one training step; with `poisson`, as many are expected."""
     n_epoch: Annotated[int, Field(ge=0, strict=True)] | None = 1
     """Epochs a round; 0 or None: no limit."""
     n_steps: Annotated[int, Field(ge=0, strict=True)] | None = None
@@ -96,6 +99,7 @@ class EvaluateConfig(Config):
     """What a client does in an evaluation, and how often there is one."""
 
     batch_size: PositiveInt = 128
+    """Samples looked at together."""
     n_steps: Annotated[int, Field(ge=0, strict=True)] | None = None
     """Batches at most; 0 or None: all."""
     timeout: Annotated[float, Field(ge=0)] | None = None
@@ -165,15 +169,20 @@ class RunConfig(Config):
     """How long a run goes on, with whom, and what each round does."""
 
     rounds: PositiveInt
+    """Training rounds, unless `early_stop` ends the run before."""
     registration: Annotated[RegisterConfig, BeforeValidator(_as_count), Field(alias="register")] = RegisterConfig()
+    """Whom the run waits for: written as `register`; a bare number is exactly so many."""
     training: TrainingConfig
+    """What a client does in a round."""
     sampling: Annotated[SamplingConfig, BeforeValidator(_as_sampling)] = SamplingConfig()
     """Whom a training round asks; a bare number, or part, is `clients`."""
     evaluate: Annotated[EvaluateConfig, BeforeValidator(_as_evaluation)] = EvaluateConfig()
     """How evaluations go; false: there are none."""
     early_stop: EarlyStopConfig | None = None
+    """When the run ends before its last round; without it never."""
     deadline: Seconds | None = None
-    """Seconds after which a round closes with those who have answered; without it all are waited for."""
+    """Seconds after which a round closes with those who have answered; without it all are waited for. As long is
+    waited for the models to be built."""
     min_replies: Share = 1
     """A round with fewer replies cannot be committed, and the run fails: a number, or a part of those asked."""
     late_join: bool = True
@@ -228,9 +237,13 @@ class RunSpec(Config):
     """All of a run but its data."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")] = "run"
+    """What runs of this spec are called, with some letters of their own after it."""
     model: ModelConfig
+    """What is trained."""
     optim: OptimConfig
+    """How it is trained."""
     run: RunConfig
+    """How long, with whom, and what each round does."""
     metrics: list[Annotated[Plugin, BeforeValidator(as_plugin)]] = Field(default_factory=list)
     """What evaluations measure beside the loss."""
     requires: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")], str] = Field(

@@ -10,22 +10,12 @@ from hypothesis import strategies as st
 from fl.core.aggregator import AveragingAggregator
 from fl.core.optimizer import Optimizer, Regularizer
 from fl.errors import ConfigError
+from fl.run.config import Config
 from fl.run.optim import OptimConfig
 from fl.run.parts import Plugin
 from fl.run.sampling import WeightedSampler
-from fl.run.spec import EarlyStopConfig, RegisterConfig, RunConfig, RunSpec, SamplingConfig, TrainingConfig
-from tests.unit.run.histories import a_spec
-
-TRAINING = {"batch_size": 8}
-BY_LOSS = {"criterion": "loss", "explore": 0.5}
-UNWEIGHTED = {"steps_weighted": False}
-
-
-# ---- shapes ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("written", "plugin"),
+from fl.run.spec import EarlyStopConfig, EvaluateConfig, ModelConfig, RegisterConfig, RunConfig, RunSpec, SamplingConfig, TrainingConfig
+,
     [
         pytest.param("averaging", Plugin(name="averaging"), id="a name"),
         pytest.param(["averaging", UNWEIGHTED], Plugin(name="averaging", config=UNWEIGHTED), id="a name and options"),
@@ -167,6 +157,11 @@ def test_what_is_not_written_has_the_documented_defaults() -> None:
     assert (spec.run.sampling, spec.run.gpu, spec.requires) == (SamplingConfig(clients=1.0, take=None), None, {})
     assert spec.run.sampling.by == Plugin(name="uniform")
     assert spec.run.training == TrainingConfig(batch_size=8, n_epoch=1, drop_remainder=True, shuffle=False)
+
+
+@pytest.mark.parametrize("config", [RunSpec, *KINDS], ids=lambda config: config.__name__)
+def test_every_key_is_documented(config: type[Config]) -> None:
+    assert [name for name, field in config.model_fields.items() if not field.description] == []
 
 
 # ---- refusals -------------------------------------------------------------------------------------------------------
