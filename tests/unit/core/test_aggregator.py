@@ -37,7 +37,7 @@ EVERY = [
 ]
 """A new aggregator is one line here, and held to every law below."""
 
-fewer = settings(max_examples=40)  # a law holds ten aggregators
+fewer = settings(max_examples=40, deadline=None)  # a law holds ten aggregators, on machines that may be busy
 every = pytest.mark.parametrize("aggregator", EVERY, ids=lambda one: f"{one.name}-{one.get_config()}")
 
 
@@ -205,6 +205,7 @@ def test_buffers_come_out_between_the_smallest_and_the_largest_of_the_clients(
 
 
 @pytest.mark.parametrize("aggregator", [one for one in EVERY if one.name != "sum"], ids=lambda one: one.name)
+@fewer
 @given(values=floats32(3), clients=st.integers(5, 8))
 def test_clients_who_agree_get_what_they_agree_on(aggregator: Aggregator, values: Array, clients: int) -> None:
     parts = [Part(vector(values), f"c{i}", i + 1, 2 * i + 1) for i in range(clients)]
