@@ -14,8 +14,39 @@ from fl.run.config import Config
 from fl.run.optim import OptimConfig
 from fl.run.parts import Plugin
 from fl.run.sampling import WeightedSampler
-from fl.run.spec import EarlyStopConfig, EvaluateConfig, ModelConfig, RegisterConfig, RunConfig, RunSpec, SamplingConfig, TrainingConfig
-,
+from fl.run.spec import (
+    EarlyStopConfig,
+    EvaluateConfig,
+    ModelConfig,
+    RegisterConfig,
+    RunConfig,
+    RunSpec,
+    SamplingConfig,
+    TrainingConfig,
+)
+from tests.unit.run.histories import a_spec
+
+TRAINING = {"batch_size": 8}
+KINDS: list[type[Config]] = [
+    EarlyStopConfig,
+    EvaluateConfig,
+    ModelConfig,
+    OptimConfig,
+    RegisterConfig,
+    RunConfig,
+    RunSpec,
+    SamplingConfig,
+    TrainingConfig,
+]
+BY_LOSS = {"criterion": "loss", "explore": 0.5}
+UNWEIGHTED = {"steps_weighted": False}
+
+
+# ---- shapes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "plugin"),
     [
         pytest.param("averaging", Plugin(name="averaging"), id="a name"),
         pytest.param(["averaging", UNWEIGHTED], Plugin(name="averaging", config=UNWEIGHTED), id="a name and options"),
@@ -159,7 +190,7 @@ def test_what_is_not_written_has_the_documented_defaults() -> None:
     assert spec.run.training == TrainingConfig(batch_size=8, n_epoch=1, drop_remainder=True, shuffle=False)
 
 
-@pytest.mark.parametrize("config", [RunSpec, *KINDS], ids=lambda config: config.__name__)
+@pytest.mark.parametrize("config", KINDS, ids=lambda config: config.__name__)
 def test_every_key_is_documented(config: type[Config]) -> None:
     assert [name for name, field in config.model_fields.items() if not field.description] == []
 
