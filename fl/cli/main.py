@@ -194,6 +194,66 @@ def fetch(run: RunName, folder: Annotated[Path, typer.Argument(metavar="DIR")], 
 
 
 @app.command()
+def split(
+    data: Annotated[
+        str, typer.Argument(help="CSV, NPY, NPZ or svmlight file, or breast-cancer, diabetes, digits, iris, wine.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder for the shares.")],
+    *,
+    clients: Annotated[int, typer.Option(min=1, help="How many shares.")] = 5,
+    by: Annotated[str, typer.Option(help="iid, label, dirichlet or size.")] = "iid",
+    alpha: Annotated[
+        float | None, typer.Option(help="By dirichlet: the smaller, the less alike.  \\[default: 0.5]")
+    ] = None,
+    labels_per_client: Annotated[int | None, typer.Option(help="By label: how many each has.  \\[default: 2]")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="By size: deviation of the sizes' logarithms.  \\[default: 1]")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="What is to be predicted: a column, or a file beside an array.")
+    ] = None,
+    valid: Annotated[float, typer.Option(help="Part of each share to evaluate on; 0 for none.")] = 0.2,
+    bins: Annotated[
+        int | None,
+        typer.Option(help="Cut the target's values into so many quantiles; 0: never. By default where it is no class."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the split that is in the folder.")] = False,
+) -> None:
+    """Cut a dataset into the shares of several clients, alike or unlike each other.
+
+    \b
+    Handwritten digits for five clients, few kinds of them to each:
+        fluffle split digits shares --clients 5 --by dirichlet --alpha 0.3
+    A table, of which every client has two labels:
+        fluffle split patients.csv shares --target disease --by label
+
+    \b
+    Every sample goes to one client:
+        iid         drawn at random
+        label       each client has few labels
+        dirichlet   mixtures of labels are drawn from a Dirichlet distribution, sizes are equal
+        size        drawn at random, sizes are lognormal
+
+    Writes a folder for each client with its data and client.toml, and report.txt, report.json, who-got-what.png and
+    a run.toml to begin with.
+    """
+    from fl.cli.split import Plan, run_split
+
+    plan = Plan(
+        clients=clients,
+        by=by,
+        alpha=alpha,
+        labels_per_client=labels_per_client,
+        sigma=sigma,
+        valid=valid,
+        bins=bins,
+        seed=seed,
+    )
+    run_split(data, out, target=target, plan=plan, force=force)
+
+
+@app.command()
 def health(
     broker: Broker,
     client: Annotated[
