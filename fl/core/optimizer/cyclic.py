@@ -4,6 +4,7 @@ from typing import Any
 
 from fl.core.optimizer import options
 from fl.core.optimizer.scheduler import TimeScheduler
+from fl.errors import ConfigError
 
 
 class CyclicTriangularScheduler(TimeScheduler):
@@ -35,7 +36,8 @@ class CyclicExpRangeScheduler(CyclicTriangularScheduler):
 
     def __init__(self, base: float, peak: float, n: int, gamma: float = 0.999, *, step_level: bool = True) -> None:
         super().__init__(base, peak, n, step_level=step_level)
-        options.at_least(self.name, 0, gamma=gamma, one_minus_gamma=1 - gamma)
+        if not 0 <= gamma <= 1:
+            raise ConfigError(f"{self.name}: gamma is {gamma!r}: use a number from 0 to 1")
         self.gamma = gamma
 
     def get_config(self) -> dict[str, Any]:
