@@ -53,7 +53,7 @@ def arguments_of(module: nn.Module, path: str, describe: Describe) -> dict[str, 
     elif isinstance(module, nn.TransformerEncoder | nn.TransformerDecoder):
         given = _transformer_stack(module)
     else:
-        given = {name: _read(module, name) for name in _names(type(module)) if _is_readable(module, name)}
+        given = _attributes(module)
     return {name: _to_json(value, f"{path}.{name}" if path else name, describe) for name, value in given.items()}
 
 
@@ -73,19 +73,14 @@ def _names(cls: type[nn.Module]) -> tuple[str, ...]:
     return tuple(name for name in parameters if name not in LEFT_OUT and not name.startswith("_"))
 
 
-def _is_readable(module: nn.Module, name: str) -> bool:
-    return hasattr(module, name) or name == "add_bias_kv"
-
-
-def _read(module: nn.Module, name: str) -> Any:
-    if name == "add_bias_kv":
-        return isinstance(module, nn.MultiheadAttention) and module.bias_k is not None
-    if isinstance(module, nn.MultiheadAttention) and name == "bias":
-        return module.in_proj_bias is not None
-    value = getattr(module, name)
-    if name == "bias" and not isinstance(value, bool):
-        return value is not None
-    return value
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Arguments that are attributes of the same name; others have kept their defaults, or the comparison tells."""
+    given = {name: getattr(module, name) for name in _names(type(module)) if hasattr(module, name)}
+    if isinstance(module, nn.MultiheadAttention):
+        return given | {"bias": module.in_proj_bias is not None, "add_bias_kv": module.bias_k is not None}
+    if "bias" in given and not isinstance(given["bias"], bool):
+        given["bias"] = given["bias"] is not None
+    return given
 
 
 def _transformer_layer(layer: Any) -> dict[str, Any]:

@@ -8,11 +8,10 @@ import torch
 from fl.core.data_info import DataInfo
 from fl.core.model.torch.labels import Labels, Target
 from fl.core.model.torch.loss import SampleLoss
-from fl.errors import DataError, ModelError
+from fl.core.model.torch.network import MISFITS
+from fl.errors import ModelError
 
 Tensor = torch.Tensor
-MISFITS = (RuntimeError, ValueError, IndexError, TypeError)
-"""What layers and losses raise for inputs that do not fit them."""
 
 
 def try_out(run: Callable[[Tensor], Any], loss: SampleLoss, data_info: DataInfo, *, like: Tensor) -> None:
@@ -73,27 +72,23 @@ def _check_classes(raw: Tensor, labels: Labels) -> None:
 
 
 def _try_loss(loss: SampleLoss, raw: Tensor) -> None:
-    if loss.target is Target.INTEGER:
-        return
-    shape = (2, *raw.shape[2:]) if loss.target is Target.INDEX else tuple(raw.shape)
-    dtype = torch.int64 if loss.target is Target.INDEX else raw.dtype
-    try:
-        loss(raw, torch.zeros(shape, device=raw.device, dtype=dtype))
-    except (ModelError, DataError):
-        if loss.target is not Target.ANY:
-            raise
-        _try_indices(loss, raw)
-    except MISFITS as error:
-        if loss.target is not Target.ANY:
-            raise ModelError(f"the loss does not take outputs of shape {tuple(raw.shape)}: {error}") from error
-        _try_indices(loss, raw)
+    first: Exception | None = None
+    for y in _targets(loss.target, raw):
+        try:
+            loss(raw, y)
+        except MISFITS as error:
+            first = first or error
+        else:
+            return
+    if isinstance(first, ModelError):
+        raise first
+    if first is not None:
+        raise ModelError(f"the loss does not take outputs of shape {tuple(raw.shape)}: {first}") from first
 
 
-def _try_indices(loss: SampleLoss, raw: Tensor) -> None:
-    """A loss that torch does not know may want classes rather than values."""
-    try:
-        loss(raw, torch.zeros((2, *raw.shape[2:]), device=raw.device, dtype=torch.int64))
-    except MISFITS as error:
-        raise ModelError(
-            f"the loss takes outputs of shape {tuple(raw.shape)} with neither values nor classes"
-        ) from error
+def _targets(target: Target, raw: Tensor) -> Iterator[Tensor]:
+    """Zeros that a loss may want; one that torch does not know may want classes or values."""
+    if target not in {Target.INDEX, Target.INTEGER}:
+        yield torch.zeros_like(raw)
+    if target in {Target.INDEX, Target.ANY}:
+        yield torch.zeros((2, *raw.shape[2:]), device=raw.device, dtype=torch.int64)
