@@ -1,11 +1,21 @@
-"""The real broker, started once for all tests that need it."""
+"""What all tests share: the real broker, started once for those that need it, and laws without deadlines."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from broker.local import LocalRabbit
 from tests.rabbit_tools import MAX_CHANNELS, MAX_MESSAGE_BYTES
+
+# TensorFlow tells on standard error which instructions its CPU build uses; read when it is imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+# a law holds however busy the machine is
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

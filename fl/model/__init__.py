@@ -1,4 +1,4 @@
-"""Models, one module a framework: `fl.model.sklearn`."""
+"""Models, one module a framework: `sklearn`, `torch`, `tensorflow`; `api` is what they promise."""
 
 import importlib
 from types import ModuleType
@@ -7,10 +7,10 @@ from fl.core.model.api import Model
 
 __all__ = ["Model"]
 
-_FRAMEWORKS = ("sklearn",)
+_MODULES = ("api", "sklearn", "tensorflow", "torch")
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in _FRAMEWORKS:
+    if name in _MODULES:
         return importlib.import_module(f"fl.model.{name}")
     raise AttributeError(f"module 'fl.model' has no attribute {name!r}")

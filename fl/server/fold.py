@@ -18,7 +18,7 @@ from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import EvaluateReply
 from fl.wire.tensors import read_inline
 
-NOBODY_TRAINED = "no client took a step: the weights stay as they were"
+NOBODY_TRAINED = "no client took a step that counts: the weights stay as they were"
 
 
 def aggregator_of(spec: RunSpec) -> Aggregator:
