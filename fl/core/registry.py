@@ -188,8 +188,9 @@ def load_plugins() -> tuple[str, ...]:
         try:
             entry.load()
         except Exception as error:  # foreign code: one broken package must not take the others' names away
-            logger.warning("plugin_failed name=%s value=%s", entry.name, entry.value, exc_info=True)
             failures.append(f"{entry.name} ({entry.value}){_origin(entry)} failed to load: {error!r}")
+            detailed = logger.isEnabledFor(logging.DEBUG)  # a traceback is for its author
+            logger.warning("plugin_failed reason=%r", failures[-1], exc_info=detailed)
             if isinstance(error, NameTaken):
                 error.registry.dispute(error.name, str(error))
     return tuple(failures)

@@ -7,10 +7,12 @@ from .model import PoissonRegression
 from .modules import MeanNormClipping, MeanNormServer
 from .regularizer import SmoothLasso
 from .sampler import InTurn
+from .scheduler import InverseRoot
 
 __all__ = [
     "EventCounts",
     "InTurn",
+    "InverseRoot",
     "MeanNormClipping",
     "MeanNormServer",
     "PoissonDeviance",

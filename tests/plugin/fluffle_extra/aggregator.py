@@ -1,7 +1,5 @@
 """An aggregator: how updates become one."""
 
-from typing import Any
-
 from fl.aggregator import Aggregator
 from fl.core.mergeable import WeightedSum
 from fl.core.vector import Vector
@@ -13,10 +11,7 @@ class TemperedAveraging(Aggregator):
     name = "tempered-averaging"
 
     def __init__(self, power: float = 0.5) -> None:
-        self.power = power
-
-    def get_config(self) -> dict[str, Any]:
-        return {"power": self.power}
+        self.power = power  # under the argument's name, so that the config which travels has it
 
     def prepare(self, update: Vector, *, client: str, n_steps: int, n_samples: int) -> WeightedSum:
         weight = n_samples**self.power if n_steps else 0.0  # without a step there is nothing to count
