@@ -37,7 +37,11 @@ class Dataset(Registered, ABC, register=False):
     """Samples of one site."""
 
     registry: ClassVar[Registry["Dataset"]] = Registry(
-        "dataset", {"in-memory": "fl.core.dataset.memory:InMemoryDataset"}
+        "dataset",
+        {
+            "in-memory": "fl.core.dataset.memory:InMemoryDataset",
+            "torch": "fl.core.dataset.torch_dataset:TorchDataset",
+        },
     )
 
     @property
