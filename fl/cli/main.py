@@ -235,8 +235,9 @@ def split(
         dirichlet   mixtures of labels are drawn from a Dirichlet distribution, sizes are equal
         size        drawn at random, sizes are lognormal
 
-    Writes a folder for each client with its data and client.toml, and report.txt, report.json, who-got-what.png and
-    a run.toml to begin with.
+    \b
+    Writes a folder for each client, with its data and client.toml,
+    and beside them report.txt, report.json, who-got-what.png, and a run.toml to begin with.
     """
     from fl.cli.split import Plan, run_split
 

@@ -43,9 +43,7 @@ class Report:
     @property
     def counts(self) -> Array:
         assert self.labels is not None, "only where there are labels"
-        # with one share of each sample more, every label has its column at every client
-        everything = np.arange(len(self.labels.codes))
-        return label_counts(self.labels.codes, [*(share.all for share in self.shares), everything])[:-1]
+        return label_counts(self.labels.codes, [share.all for share in self.shares])
 
     @property
     def heterogeneity(self) -> float:

@@ -71,7 +71,7 @@ def dirichlet(labels: Any, clients: int, *, alpha: float = 0.5, rng: np.random.G
     """Shares of equal size, whose label mixtures are q_k ~ Dir(alpha·L·p), p the mixture of all of L labels.
 
     Where labels are equally frequent that is the symmetric Dir(alpha, ..., alpha) that most papers mean; with
-    alpha·L in the place of their α it is the scheme of Hsu et al. (2019, §3).
+    alpha·L as their concentration it is the scheme of Hsu et al. (2019, §3).
     A small `alpha` gives each client few labels, a large one the mixture of all. Where clients want more of a label
     than there is, those who get it are drawn, and the others go on with what is left of the labels, by their q_k.
     """
