@@ -21,7 +21,7 @@ class Labels:
     codes: Array
     names: tuple[str, ...]
     are_classes: bool
-    """False for bins of values."""
+    """False for bins, and for numbers that are not whole."""
 
 
 def labels_of(target: Array, bins: int | None) -> Labels:
@@ -33,9 +33,10 @@ def labels_of(target: Array, bins: int | None) -> Labels:
     is_text = target.dtype.kind == "U"
     if bins and is_text:
         raise ConfigError(f"--bins {bins}: the target is text, such as {str(values[0])!r}, which has no quantiles")
-    is_measured = not is_text and (len(values) > MOST_CLASSES or bool((values != np.round(values)).any()))
-    if bins == 0 or (bins is None and not is_measured):
-        return Labels(codes, tuple(f"{value:g}" if value.dtype.kind == "f" else str(value) for value in values), True)
+    are_classes = is_text or bool((values == np.round(values)).all())
+    if bins == 0 or (bins is None and are_classes and (is_text or len(values) <= MOST_CLASSES)):
+        names = (f"{value:g}" if value.dtype.kind == "f" else str(value) for value in values)
+        return Labels(codes, tuple(names), are_classes)
     codes = split.quantile_bins(target, BINS if bins is None else bins)
     parts = [target[codes == code] for code in range(int(codes.max()) + 1)]
     return Labels(codes, tuple(f"{part.min():g} to {part.max():g}" for part in parts), False)

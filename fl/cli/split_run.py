@@ -7,6 +7,8 @@ import numpy as np
 
 from fl.cli.split_report import Report
 from fl.cli.split_source import Source, toml_table
+from fl.core.data_info import Label
+from fl.core.dataset.checks import classes
 from fl.core.vector import Array
 
 RUN: Final = """\
@@ -47,7 +49,7 @@ def run_toml(source: Source, report: Report) -> str | None:
     if report.labels is None or source.target is None or length is None:
         return None
     if report.labels.are_classes:
-        metric = _metric(np.unique(source.target).tolist())
+        metric = _metric(classes(source.target, source=source.name))
         config = {"kind": "classifier", "loss": "log_loss"}
     else:
         metric, config = '"r2"', {"kind": "regressor"}
@@ -61,10 +63,10 @@ def run_toml(source: Source, report: Report) -> str | None:
     return text + "".join(_client(source, report, number) for number in range(len(report.shares)))
 
 
-def _metric(classes: list[Any]) -> str:
-    if len(classes) == 2:
-        return toml_table({"name": "binary-classif", "config.label": classes[1]})
-    return toml_table({"name": "multi-classif", "config.labels": classes})
+def _metric(known: tuple[Label, ...]) -> str:
+    if len(known) == 2:
+        return toml_table({"name": "binary-classif", "config.label": known[1]})
+    return toml_table({"name": "multi-classif", "config.labels": known})
 
 
 def _client(source: Source, report: Report, number: int) -> str:

@@ -162,6 +162,17 @@ def test_a_runs_file_knows_the_clients_and_their_data(tmp_path: Path) -> None:
     assert sum(Dataset.load(describe(client.train)).n_samples for client in experiment.clients) == 142
 
 
+@pytest.mark.parametrize(("labels", "told"), [("01", 1), (("0.0", "1.0"), 1), (("no", "yes"), "yes")])
+def test_a_runs_file_measures_two_classes_by_the_label_that_clients_tell(
+    tmp_path: Path, labels: tuple[str, str], told: int | str
+) -> None:
+    (tmp_path / "data.csv").write_text("x,y\n" + f"1,{labels[0]}\n2,{labels[1]}\n" * 9)
+    split(tmp_path / "data.csv", tmp_path / "out", target="y", clients=2)
+    (metric,) = tomllib.loads((tmp_path / "out" / "run.toml").read_text())["metrics"]
+    assert metric == {"name": "binary-classif", "config": {"label": told}}
+    assert type(metric["config"]["label"]) is type(told)
+
+
 @pytest.mark.parametrize("kind", ["images", "text"])
 def test_there_is_no_run_for_what_a_linear_model_cannot_take(tmp_path: Path, kind: str) -> None:
     if kind == "images":
@@ -251,6 +262,7 @@ def test_a_missing_label_is_told_with_its_line(tmp_path: Path) -> None:
         (np.arange(60) % 51, None, 10, False),
         (np.arange(60) % 51, 0, 51, True),
         (np.arange(60) / 4, None, 10, False),
+        (np.arange(60) / 4, 0, 60, False),
         (np.arange(60) % 3, 2, 2, False),
         (np.array(["a", "b"] * 30), None, 2, True),
     ],
