@@ -35,7 +35,8 @@ def run_quickly(file: Path, *, broker: str | None, out: Path, weights: Path | No
         raise ConfigError(f"{file}: no [[clients]]: quickrun needs the data of at least one, with name and train.path")
     silence_logs()
     console = terminal()
-    submission = prepare(experiment.spec, experiment.start(weights), sender="quickrun", now=time.time())
+    start = experiment.start(weights)
+    submission = prepare(experiment.spec, start, sender="quickrun", now=time.time())
     outcome = asyncio.run(run_and_show(experiment, submission, broker or f"memory://{uuid4().hex}", console=console))
     for path in save_outcome(outcome, out):
         console.print(f"wrote {path}", soft_wrap=True)

@@ -31,7 +31,8 @@ def submit_run(file: Path, url: str, *, weights: Path | None, watch: bool, timeo
     if experiment.clients:
         note = f"note: the [[clients]] of {file} are for quickrun; sites bring their own data"
         terminal(stderr=True).print(note, soft_wrap=True)
-    submission = prepare(experiment.spec, experiment.start(weights), sender=getpass.getuser(), now=time.time())
+    start = experiment.start(weights)
+    submission = prepare(experiment.spec, start, sender=getpass.getuser(), now=time.time())
     with BlockingBroker(url, timeout_s=timeout_s) as broker:
         submit_blocking(broker, submission)
     print(submission.run)  # noqa: T201  # the command's output

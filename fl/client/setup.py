@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl.client.config import ClientConfig, DeviceConfig
+from fl.client.config import AllowConfig, ClientConfig, DeviceConfig
 from fl.client.data import DataConfig, OtherDataConfig
 from fl.client.site import Site, State
 from fl.client.state import NoState, StateDirectory
@@ -31,10 +31,13 @@ async def site_from_config(config: ClientConfig, *, home: Path) -> Site:
     state = StateDirectory(config.state or default_state(home, config.name))
     valid = None if config.valid is None else describe(config.valid)
     setup = new_setup(
-        config.name, describe(config.train), valid, device=config.device, share_metrics=config.share_metrics
+        config.name,
+        describe(config.train),
+        valid,
+        device=config.device,
+        share_metrics=config.share_metrics,
+        allow=config.allow,
     )
-    setup.allow_factories.extend(config.allow.factories)
-    setup.allow_pickle = config.allow.pickle
     site = await new_site(setup, start=ProcessTrainer.start, state=state)
     return replace(site, checkpoint=config.checkpoint, max_runs=config.max_runs, standby=config.standby)
 
@@ -101,6 +104,7 @@ def new_setup(
     *,
     device: DeviceConfig,
     share_metrics: bool,
+    allow: AllowConfig | None = None,
 ) -> TrainerSetup:
     """What a trainer must know of its site; datasets by their descriptions, None where it has them already."""
     return TrainerSetup(
@@ -110,6 +114,8 @@ def new_setup(
         share_metrics=share_metrics,
         gpu=device.gpu,
         idx=device.idx,
+        allow_factories=allow.factories if allow else (),
+        allow_pickle=allow.pickle if allow else False,
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from broker.connect import open_session
 from broker.errors import Retryable
 from broker.redact import redact
 from broker.retry import keep_connected
-from fl.client.config import DeviceConfig
+from fl.client.config import AllowConfig, DeviceConfig
 from fl.client.daemon import serve
 from fl.client.learner import Data
 from fl.client.setup import default_state, new_setup, new_site, site_from_data
@@ -22,6 +22,7 @@ from fl.client.trainer import ProcessTrainer
 from fl.communication import NetworkClientConfig
 from fl.core.dataset import Dataset
 from fl.core.device import get_device_policy
+from fl.core.model.doors import Doors, get_doors, set_doors
 from fl.main.coerce import coerce
 
 
@@ -41,6 +42,8 @@ class FederatedClient:
     """Folder for the weights that the run leaves."""
     share_metrics: bool = True
     """Send metrics of evaluations; without it only the loss is sent."""
+    allow: AllowConfig | Mapping[str, Any] = field(default_factory=dict)
+    """What models that come with a run may execute here: `factories`, such as "mylab.nets:*", and `pickle`."""
     state: str | Path | None = None
     """Folder for what must survive a restart; default: ~/.local/state/fluffle/<name>."""
 
@@ -70,11 +73,14 @@ class FederatedClient:
         device = DeviceConfig(gpu=policy.gpu, idx=policy.idx)
         train = self.train_data.describe()
         valid = None if self.valid_data is None else self.valid_data.describe()
+        allow = coerce(AllowConfig, self.allow)
         state = StateDirectory(Path(self.state) if self.state else default_state(Path.home(), network.name))
         if network.protocol == "rabbitmq" and train is not None and (valid is not None or self.valid_data is None):
-            setup = new_setup(network.name, train, valid, device=device, share_metrics=self.share_metrics)
+            setup = new_setup(network.name, train, valid, device=device, share_metrics=self.share_metrics, allow=allow)
             site = await new_site(setup, start=ProcessTrainer.start, state=state)
         else:
+            doors = get_doors()
+            set_doors(Doors((*doors.factories, *allow.factories), pickle=doors.pickle or allow.pickle))
             data = Data(self.train_data, self.valid_data)
             site = await site_from_data(
                 network.name, data, device=device, share_metrics=self.share_metrics, state=state

@@ -6,8 +6,10 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from fl.client.config import ClientConfig, resolve
+from fl.core.model import Model
 from fl.core.vector import NumpyVector
-from fl.main.initial import load_initial
+from fl.main.initial import load_initial, weights_of
+from fl.main.trust import trust_own
 from fl.run.config import read_toml
 from fl.run.requirements import with_requirements
 from fl.run.spec import RunSpec
@@ -47,6 +49,13 @@ class Experiment(RunSpec):
         return with_requirements(RunSpec.parse(self.model_dump(exclude=ours, by_alias=True), self.name))
 
     def start(self, weights: Path | None = None) -> NumpyVector | None:
-        """What the run starts from: `weights`, or else the file's own `initial_weights`. Raises `ModelError`."""
+        """What the run starts from: `weights`, else the file's own `initial_weights`, else what the model has.
+
+        None for a model that has no weights before there are data. Raises `ModelError`, and `ConfigError` for a model
+        that cannot be built here.
+        """
+        trust_own(self.model)
         source = weights or self.initial_weights
-        return None if source is None else load_initial(source, self.model)
+        if source is not None:
+            return load_initial(source, self.model)
+        return weights_of(Model.registry.get(self.model.kind).from_config(self.model.config))

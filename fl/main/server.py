@@ -24,6 +24,7 @@ from fl.main.files import save_outcome
 from fl.main.initial import load_initial, weights_of
 from fl.main.lead import lead_here
 from fl.main.outcome import Outcome, outcome_of
+from fl.main.trust import trust_own
 from fl.run.optim import OptimConfig
 from fl.run.requirements import with_requirements
 from fl.run.spec import RunConfig, RunSpec
@@ -79,6 +80,7 @@ class FederatedServer:
             },
             "FederatedServer",
         )
+        trust_own(spec.model)
         return prepare(with_requirements(spec), self._start(), sender=getpass.getuser(), now=time.time())
 
     def _start(self) -> NumpyVector | None:

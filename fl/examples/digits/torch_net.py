@@ -4,11 +4,15 @@ import torch
 from torch import nn
 
 
-def cnn(channels: int = 8, hidden: int = 32, seed: int = 0) -> tuple[nn.Module, nn.Module]:
-    """For images of shape (n, 1, 8, 8): scores of ten classes, and their loss. The same seed, the same weights."""
+def cnn(channels: int = 8, hidden: int = 32, seed: int = 0, rows: bool = False) -> tuple[nn.Module, nn.Module]:
+    """For images of shape (n, 1, 8, 8), or `rows` of 64 numbers: scores of ten classes, and their loss.
+
+    The same seed, the same weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(
+            nn.Unflatten(1, (1, 8, 8)) if rows else nn.Identity(),
             nn.Conv2d(1, channels, 3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),
