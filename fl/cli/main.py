@@ -138,6 +138,7 @@ def submit(
 
     \b
     And, for example:
+        optim.preset = "FedYogi"       or FedAvg, FedProx, SCAFFOLD ...
         run.sampling = 0.1             ask a tenth of the clients in a round
         run.sampling = { clients = 12, take = 10 }     the first ten of twelve
         run.sampling = { clients = 5, by = "criterion", criterion = "loss" }

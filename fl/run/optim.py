@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from fl.core.aggregator import Aggregator
 from fl.core.optimizer import Optimizer
+from fl.core.optimizer.presets import preset as tables_of
 from fl.run.config import Config, builds_parts
 from fl.run.parts import Plugin, as_plugin, name_of, written
 
@@ -31,6 +32,9 @@ def _as_optimizer(value: Any) -> Any:
 class OptimConfig(Config):
     """How clients step and how their updates become one."""
 
+    preset: Annotated[str | None, Field(exclude=True)] = None
+    """A published algorithm with its authors' defaults: FedAvg, FedAvgM, FedProx, FedAdagrad, FedAdam, FedYogi or
+    SCAFFOLD. It stands for the tables below, and options that are given there take the place of its own."""
     client_opt: Annotated[dict[str, Any], BeforeValidator(_as_optimizer)]
     """The clients' optimizer: a learning rate, or a table with `lrate`, `w_decay`, `regularizers`, `modules`.
     `lrate` is a number, or a schedule such as { name = "cosine-annealing", base = 0.1, ... }."""
@@ -40,6 +44,21 @@ class OptimConfig(Config):
     """The server's optimizer over the aggregated update; a learning rate of 1 gives FedAvg."""
     aggregator: Annotated[Plugin, BeforeValidator(as_plugin)] = Plugin(name="averaging")
     """How updates are combined: a name, or a table with the name and options."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("preset") is None:
+            return data
+        given = {key: value for key, value in data.items() if key != "preset"}
+        opts = {key: _as_optimizer(given.get(key, {})) for key in ("client_opt", "server_opt")}
+        if not (isinstance(data["preset"], str) and all(isinstance(options, dict) for options in opts.values())):
+            return data  # what is wrong with it is told by its own field
+        if "lrate" not in opts["client_opt"]:
+            raise ValueError("a preset does not say how fast clients learn: set client_opt to their learning rate")
+        rates = {f"{key.removesuffix('_opt')}_lrate": options.get("lrate") for key, options in opts.items()}
+        tables = tables_of(data["preset"], **rates)
+        return tables | given | {key: tables[key] | options for key, options in opts.items()}
 
     @field_validator("client_opt", "server_opt")
     @classmethod

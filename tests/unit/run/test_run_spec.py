@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fl.core.aggregator import AveragingAggregator
 from fl.core.optimizer import Optimizer, Regularizer
+from fl.core.optimizer.presets import PRESETS, preset
 from fl.errors import ConfigError
 from fl.run.config import Config
 from fl.run.optim import OptimConfig
@@ -158,6 +159,79 @@ def test_objects_inside_an_optimizer_s_table_become_names_and_options() -> None:
     config = OptimConfig.from_params(client_opt={"lrate": 0.1, "regularizers": [ridge], "modules": ["momentum"]})
     # Then
     assert config.client_opt == {"lrate": 0.1, "regularizers": [["ridge", {"alpha": 0.5}]], "modules": ["momentum"]}
+
+
+# ---- presets --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "FedYogi", "SCAFFOLD"])
+def test_a_preset_stands_for_the_tables_of_its_algorithm(name: str) -> None:
+    # When
+    config = OptimConfig.from_params(preset=name, client_opt=0.1)
+    # Then
+    assert config == OptimConfig.from_params(**preset(name, client_lrate=0.1))
+
+
+def test_learning_rates_take_the_place_of_a_preset_s() -> None:
+    # When
+    config = OptimConfig.from_params(preset="fedadam", client_opt=0.1, server_opt=0.5)
+    # Then
+    assert (config.client_opt["lrate"], config.server_opt["lrate"]) == (0.1, 0.5)
+    assert config.server_opt["modules"] == preset("fedadam", client_lrate=0.1)["server_opt"]["modules"]
+
+
+def test_options_take_the_place_of_a_preset_s_and_the_others_stay() -> None:
+    # Given
+    own = preset("fedprox", client_lrate=0.1)
+    # When
+    config = OptimConfig.from_params(
+        preset="fedprox",
+        client_opt={"lrate": 0.1, "w_decay": 0.01},
+        server_opt={"modules": ["momentum"]},
+        aggregator=("averaging", UNWEIGHTED),
+    )
+    # Then
+    assert config.client_opt == own["client_opt"] | {"w_decay": 0.01}
+    assert config.server_opt == own["server_opt"] | {"modules": ["momentum"]}
+    assert config.aggregator.config == UNWEIGHTED
+
+
+def test_a_preset_may_have_a_schedule() -> None:
+    # Given
+    schedule = {"name": "exponential", "base": 0.1, "rate": 0.9}
+    # When
+    spec = RunSpec.parse(written("optim", {"preset": "fedavgm", "client_opt": {"lrate": schedule}}), "run.toml")
+    # Then
+    assert spec.optim.client_opt["lrate"] == schedule
+    assert RunSpec.from_json(spec.to_json()) == spec
+
+
+def test_what_travels_are_the_tables_and_no_preset() -> None:
+    # When
+    spec = RunSpec.parse(written("optim", {"preset": "FedAdam", "client_opt": 0.1}), "run.toml")
+    # Then
+    assert "preset" not in spec.to_json()
+    assert RunSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("optim", "line"),
+    [
+        ({"preset": "fedyogurt", "client_opt": 0.1}, "unknown algorithm 'fedyogurt'; did you mean 'fedyogi'"),
+        ({"preset": "fedavg"}, "a preset does not say how fast clients learn"),
+        ({"preset": "fedavg", "client_opt": {"w_decay": 0.1}}, "a preset does not say how fast clients learn"),
+        ({"preset": "fedavg", "client_opt": "fast"}, "Input should be a valid dictionary (got 'fast')"),
+        ({"preset": "fedavg", "client_opt": 0.1, "server": 1}, "unknown key 'server'; did you mean 'server_opt'?"),
+        ({"prest": "fedavg", "client_opt": 0.1}, "unknown key 'prest'; did you mean 'preset'?"),
+        ({"preset": 3, "client_opt": 0.1}, "Input should be a valid string (got 3)"),
+    ],
+)
+def test_a_preset_that_makes_no_sense_is_refused(optim: dict[str, Any], line: str) -> None:
+    # When
+    text = refusal(written("optim", optim))
+    # Then
+    assert text.startswith("run.toml: optim")
+    assert line in text
 
 
 def test_a_framework_s_own_optimizer_is_left_to_where_the_framework_is() -> None:
