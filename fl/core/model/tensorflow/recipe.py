@@ -16,6 +16,8 @@ MODULES: Final = ("layers", "activations", "constraints", "dtype_policies", "ini
 """Of Keras, what a config may name things from."""
 CORE: Final = {"Sequential", "Functional", "DTypePolicy", "FloatDTypePolicy", "DTypePolicyMap"}
 """What Keras names by other modules."""
+OPERATIONS: Final = "keras.src.ops."
+"""Where Keras says that the nodes of a graph come from that are not layers, such as a sum."""
 VALUES: Final = {"__tensor__", "__numpy__", "__ellipsis__", "__slice__", "__bytes__", "__keras_tensor__"}
 REFUSED: Final = {
     "Lambda": "it holds code: write a layer with `call`, and register it or use a factory",
@@ -115,9 +117,7 @@ def _check_named(config: Mapping[str, Any]) -> None:
     if kind == "function":
         if not _is_function_of_keras(module, str(config.get("config"))):
             raise ModelError(f"function {config.get('config')} is neither Keras's nor registered: {ADVICE}")
-    elif module not in {f"keras.{name}" for name in MODULES} and not (
-        kind in CORE and module.partition(".")[0] == "keras"
-    ):
+    elif not _is_class_of_keras(module, kind):
         raise ModelError(f"class {kind} of {module} is neither Keras's nor registered: {ADVICE}")
     if kind == "Normalization" and module == "keras.layers" and config["config"].get("mean") is None:
         raise ModelError("a Normalization layer that was adapted to data: give it mean= and variance= instead")
@@ -126,6 +126,12 @@ def _check_named(config: Mapping[str, Any]) -> None:
 def _is_registered(config: Mapping[str, Any]) -> bool:
     name = config.get("config") if config["class_name"] == "function" else config.get("registered_name")
     return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
+
+
+def _is_class_of_keras(module: str, name: str) -> bool:
+    if module in {f"keras.{place}" for place in MODULES} or module.startswith(OPERATIONS):
+        return True
+    return name in CORE and module.partition(".")[0] == "keras"
 
 
 def _is_function_of_keras(module: str, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from fl.errors import ModelError
@@ -11,6 +12,9 @@ Shape = tuple[int | None, ...]
 
 def build_for(model: Any, shape: Shape) -> None:
     """Make the weights, for inputs of this shape, whose first length is open. Raises `ModelError`."""
+    if not isinstance(model, keras.Sequential):
+        _run(model, shape)  # a subclassed model seldom has a `build` of its own
+        return
     try:
         model.build(shape)
     except Exception as error:  # a layer raises whatever it likes on shapes it cannot take

@@ -170,9 +170,9 @@ class Steps:
 
     def _map(self, one: Callable[[Any], Any], samples: Any) -> Any:
         """`one` of each sample, stacked."""
-        if not self._has_loops:
+        if not self._has_loops and not self._seeds:
             return tf.vectorized_map(one, samples)
-        # a loop within a vectorized map takes many times as long to trace, and is no faster then
+        # a vectorized map traces a recurrent layer many times as long, and cannot draw for a batch of one
         return tf.map_fn(one, samples, fn_output_signature=self._weights.trainable.float_dtype)
 
     def _clip(self, gradient: Any, bound: Any, per_tensor: bool) -> Any:
