@@ -125,9 +125,7 @@ class TorchDataset(Dataset):
         if any(part.y is None for part in parts):
             raise DataError(f"expose_classes: items of {source} are no pairs, so there is no target to take classes of")
         labels = np.concatenate([part.y for part in parts])
-        labels = checks.target(labels, len_of=labels, source=source)
-        checks.classes(labels, source=source)
-        return tuple(np.unique(labels).tolist())
+        return checks.classes(checks.target(labels, len_of=labels, source=source), source=source)
 
 
 def _batch(collated: Any) -> Batch:

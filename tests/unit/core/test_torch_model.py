@@ -1,5 +1,6 @@
 """Torch models: weights and their roles, buffers, losses, labels, predictions, and what people are told."""
 
+import copy
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -112,6 +113,22 @@ def test_the_users_module_and_loss_stay_as_they_are() -> None:
     assert all(torch.equal(item, before[name]) for name, item in module.state_dict().items())
     assert all(item.grad is None for item in module.parameters())
     assert (loss.reduction, module.training, module[1].training) == ("mean", True, True)
+
+
+def test_a_copy_of_a_model_trains_by_itself() -> None:
+    # Given a model that has trained, clipped and plain, and its copy
+    model = TorchModel(make("mlp"), CROSS)
+    model.initialize(DataInfo(9, n_features=6))
+    model.compute_batch_gradients(samples((6,)), 1.0)
+    before, twin = model.get_weights().to_numpy(), copy.deepcopy(model)
+    # When both train the same way, the copy first
+    train(twin)
+    assert model.get_weights().to_numpy() == before
+    train(model)
+    # Then they come to the same weights
+    assert twin.get_weights().to_numpy() == model.get_weights().to_numpy() != before
+    mine, its = (one.compute_batch_gradients(samples((6,)), 1.0).to_numpy().flat for one in (model, twin))
+    assert np.array_equal(mine, its)
 
 
 def test_averaged_statistics_change_with_training_and_travel() -> None:
@@ -308,6 +325,24 @@ def test_a_label_beyond_a_binary_losss_is_named() -> None:
         TorchModel(nn.Linear(6, 1), nn.BCEWithLogitsLoss()).loss_function(np.array([1, 2]), torch.zeros(2, 1))
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_labels_that_are_whole_floats_are_labels(shape: tuple[int, ...]) -> None:
+    model, raw = TorchModel(make("mlp"), CROSS), torch.randn(3, 3)
+    floats = np.array([0.0, 2.0, 1.0]).reshape(shape)
+    assert (model.loss_function(floats, raw) == model.loss_function(np.array([0, 2, 1]), raw)).all()
+
+
+def test_labels_that_are_other_floats_are_named() -> None:
+    with pytest.raises(DataError, match=r"label 0.5 is not a whole number"):
+        TorchModel(make("mlp"), CROSS).loss_function(np.array([1.0, 0.5]), torch.zeros(2, 3))
+
+
+def test_cross_entropy_takes_probabilities_by_class() -> None:
+    raw, y = torch.randn(4, 3), torch.rand(4, 3)
+    expected = nn.CrossEntropyLoss(reduction="none")(raw, y)
+    np.testing.assert_allclose(TorchModel(make("mlp"), CROSS).loss_function(y.numpy(), raw), expected)
+
+
 def test_text_without_known_classes_is_refused_with_advice() -> None:
     with pytest.raises(DataError, match=r"label 'cat' is no number.*expose_classes=True"):
         TorchModel(make("mlp"), CROSS).loss_function(np.array(["cat"]), torch.zeros(1, 3))
@@ -345,6 +380,12 @@ def test_samples_of_another_shape_are_told_in_words(method: str) -> None:
 def test_features_that_are_nan_are_told_in_words(method: str) -> None:
     with pytest.raises(DataError, match="features that are NaN or infinite"):
         getattr(TorchModel(make("mlp"), CROSS), method)(Batch(np.full((2, 6), np.nan), np.zeros(2, int)))
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss()])
+def test_targets_that_are_nan_are_told_in_words(loss: nn.Module) -> None:
+    with pytest.raises(DataError, match="targets that are NaN or infinite"):
+        TorchModel(nn.Linear(6, 1), loss).compute_batch_gradients(Batch(np.zeros((2, 6)), np.full(2, np.nan)))
 
 
 def test_text_among_the_features_is_told_in_words() -> None:
@@ -417,10 +458,11 @@ def test_options_that_do_not_exist_are_refused(options: dict[str, Any]) -> None:
         TorchModel(make("mlp"), CROSS, **options)
 
 
-def test_autocast_computes_in_bfloat16_and_keeps_weights_and_gradients_as_they_are() -> None:
+@pytest.mark.parametrize("max_norm", [None, 10.0])
+def test_autocast_computes_in_bfloat16_and_keeps_gradients_as_they_are(max_norm: float | None) -> None:
     plain, model = TorchModel(make("mlp").float(), CROSS), TorchModel(make("mlp").float(), CROSS, autocast="bfloat16")
     batch = samples((6,))
-    expected, found = (one.compute_batch_gradients(batch).to_numpy().flat for one in (plain, model))
+    expected, found = (one.compute_batch_gradients(batch, max_norm).to_numpy().flat for one in (plain, model))
     assert found.dtype == np.float32
     assert 0 < np.abs(found - expected).max() < 0.02
 

@@ -75,7 +75,7 @@ class TorchModel(Model):
         self._factory: Factory | None = None
         self._loss_is_made = False
         self._share = (0, self._network.like)
-        self._samples: SampleGradients | None = None
+        self._sample_gradients = SampleGradients(self._network, self._loss)
 
     @classmethod
     def from_factory(
@@ -185,7 +185,7 @@ class TorchModel(Model):
             return gradient
         raw = network(inputs)
         losses = self._losses(raw, batch.y)
-        network.check_finite(losses, inputs)
+        network.check_finite(losses, inputs, batch.y)
         # the mean's gradient is handed to the losses, so that no mean need be computed
         torch.autograd.backward(losses, self._shares(n) if batch.weights is None else self._weights(batch) / n)
         return gradient
@@ -213,7 +213,7 @@ class TorchModel(Model):
         if device != self._network.like.device:
             self._network.move(device)
             self._loss.module.to(device)
-            self._share, self._samples = (0, self._network.like), None
+            self._share = (0, self._network.like)
 
     def _losses(self, raw: Any, y: Any) -> Tensor:
         """Of shape (n,). Raises `DataError` for targets that do not fit the outputs."""
@@ -239,8 +239,5 @@ class TorchModel(Model):
         network = self._network
         targets = from_array(self._labels.encode(batch.y)).to(network.like.device)
         weights = network.like.new_ones(batch.n_samples) if batch.weights is None else self._weights(batch)
-        if self._samples is None:
-            self._samples = SampleGradients(network.module, network.tensors.learned, self._loss)
-        out = network.tensors.gradient.arrays()
-        self._samples.add_clipped(Samples(inputs, targets, weights), clipping, out)
-        network.check_finite(network.tensors.gradient.flat, inputs)
+        self._sample_gradients.add_clipped(Samples(inputs, targets, weights), clipping)
+        network.check_finite(network.tensors.gradient.flat, inputs, batch.y)

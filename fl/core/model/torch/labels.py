@@ -65,6 +65,8 @@ class Labels:
                 f"label {labels.reshape(-1)[:1].tolist()[0]!r} is no number, and the data info tells no classes: "
                 "give expose_classes=True to the dataset of every client"
             )
+        if labels.dtype.kind == "f" and self._are_indices(labels):
+            labels = _whole(labels)
         if self.classes is not None and not self._in_order:
             labels = self._places(labels)
         elif self.target is Target.BINARY or (self.target is Target.SIGN and self.classes is not None):
@@ -77,6 +79,11 @@ class Labels:
         if labels.dtype == np.int64 and labels.size and labels.view(np.uint64).max() < n_classes:
             return
         self._check_range(labels[labels != self.ignored], 0, n_classes - 1)
+
+    def _are_indices(self, labels: Array) -> bool:
+        """Whether floats can only be labels; a row for each sample may hold probabilities."""
+        one_each = labels.ndim == 1 or labels.shape[1:] == (1,)
+        return one_each and (self.target is Target.INDEX or (self.target is Target.ANY and self.classes is not None))
 
     def _places(self, labels: Array) -> Array:
         assert self.classes is not None, "asked only where classes are known"
@@ -108,3 +115,13 @@ class Labels:
         classes = [] if self.classes is None else self.classes.tolist()
         shown = label.item() if isinstance(label, np.generic) else label
         return DataError(f"label {shown!r} is none of the classes {classes}: was it in the data info of its site?")
+
+
+def _whole(labels: Array) -> Array:
+    whole = (labels == np.round(labels)) & (np.abs(labels) < 2.0**53)
+    if not whole.all():
+        raise DataError(
+            f"label {labels[~whole].tolist()[0]!r} is not a whole number, and this loss compares with classes: "
+            "give labels, or a loss of values such as torch.nn.MSELoss()"
+        )
+    return labels.astype(np.int64)

@@ -51,9 +51,8 @@ class SampleLoss:
         target = self.target
         if target is Target.ANY:
             target = Target.INDEX if _may_be_indices(raw, y) else Target.VALUE
-        if target is Target.INDEX and not (y.is_floating_point() and y.shape == raw.shape):
-            wanted = (raw.shape[0], *raw.shape[2:])
-            return _reshaped(raw, y if y.dtype is torch.int64 else y.long(), wanted)
+        if target is Target.INDEX and not y.is_floating_point():
+            return _reshaped(raw, y if y.dtype is torch.int64 else y.long(), (raw.shape[0], *raw.shape[2:]))
         if target is Target.INTEGER:
             return y
         return _reshaped(raw, y if y.dtype is raw.dtype else y.to(raw.dtype), tuple(raw.shape))

@@ -5,12 +5,13 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
+import numpy as np
 import torch
 from torch import nn
 
-from fl.core.model.torch.inputs import Inputs, has_nan, shapes
+from fl.core.model.torch.inputs import Inputs, as_array, has_nan, shapes
 from fl.core.model.torch.tensors import BufferPolicy, ModuleTensors
 from fl.errors import ConfigError, DataError, ModelError
 
@@ -56,6 +57,12 @@ class Network:
         """Shape of one sample, where the data info told it."""
         self.move(device)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A network with tensors of its own; copied one by one, they would no longer lie in flat buffers."""
+        twin = type(self)(self.module, self.options, self.like.device)
+        twin.expected = self.expected
+        return twin
+
     def move(self, device: torch.device) -> None:
         """Put all tensors on a device; the vectors of `tensors` are new ones."""
         self.module.to(device)
@@ -88,6 +95,10 @@ class Network:
             raise
         except MISFITS as error:
             raise self._misfit(inputs, error) from error
+        return self.as_weights(raw)
+
+    def as_weights(self, raw: Any) -> Any:
+        """Outputs in the dtype of the weights."""
         return raw.to(self.like.dtype) if isinstance(raw, Tensor) else raw
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -96,13 +107,18 @@ class Network:
             return contextlib.nullcontext()
         return torch.autocast(self.like.device.type, torch.bfloat16)
 
-    def check_finite(self, values: Tensor, inputs: Inputs) -> None:
-        """Raise `DataError` when outputs or losses are not finite because the inputs were not."""
+    def check_finite(self, values: Tensor, inputs: Inputs, y: Any = None) -> None:
+        """Raise `DataError` when outputs or losses are not finite because the inputs or targets were not."""
         # the sum of finite numbers may be infinite, but then the inputs are looked at, and nothing is wrong with them
-        if not math.isfinite(values.detach().sum().item()) and has_nan(inputs):
+        if math.isfinite(values.detach().sum().item()):
+            return
+        if has_nan(inputs):
             raise DataError(
                 f"samples of shape {shapes(inputs)} have features that are NaN or infinite: fill or drop them"
             )
+        targets = as_array(y)
+        if targets.dtype.kind == "f" and not np.isfinite(targets).all():
+            raise DataError("these samples have targets that are NaN or infinite: fill or drop them")
 
     def _misfit(self, inputs: Inputs, error: Exception) -> DataError:
         expected = "" if self.expected is None else f", while those of the data info are of shape {self.expected}"

@@ -5,7 +5,7 @@ otherwise from one backward pass a sample, which is slow and the same.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fl.core.model.torch.inputs import Inputs
+from fl.core.model.torch.network import Network
 from fl.errors import ConfigError, ModelError
 
 Tensor = torch.Tensor
@@ -58,28 +59,28 @@ class Samples:
 
 
 class SampleGradients:
-    """Computes clipped gradients of one module's parameters. Raises `ModelError` for layers that mix samples."""
+    """Computes clipped gradients of a network's weights. Raises `ModelError` for layers that mix samples."""
 
-    def __init__(self, module: nn.Module, parameters: Mapping[str, Tensor], loss: LossOf) -> None:
-        self._module = module
-        self._parameters = dict(parameters)
+    def __init__(self, network: Network, loss: LossOf) -> None:
+        self._network = network
         self._loss = loss
-        self._size = sum(item.numel() for item in parameters.values())
         # recurrent layers run, but no faster than one by one
-        self._vectorised = not any(isinstance(layer, nn.RNNBase) for layer in module.modules())
+        self._vectorised = not any(isinstance(layer, nn.RNNBase) for layer in network.module.modules())
 
-    def add_clipped(self, samples: Samples, clipping: Clipping, out: Mapping[str, Tensor]) -> None:
-        """Add the mean of the samples' clipped gradients to `out`, which has a tensor for each parameter."""
-        check_separate(self._module)
+    def add_clipped(self, samples: Samples, clipping: Clipping) -> None:
+        """Add the mean of the samples' clipped gradients to the network's gradient."""
+        check_separate(self._network.module)
+        out = self._network.tensors.gradient
+        views = out.arrays()
         n = samples.targets.shape[0]
-        step = max(1, SAMPLE_GRADIENT_ELEMENTS // max(1, self._size))
+        step = max(1, SAMPLE_GRADIENT_ELEMENTS // max(1, out.layout.size))
         for start in range(0, n, step):
             part = samples.part(slice(start, start + step))
             gradients = self._gradients(part)
             norms = [torch.linalg.vector_norm(item.flatten(1), dim=1) for item in gradients.values()]
             factors = clipping.factors(torch.stack(norms))
             for factor, (name, gradient) in zip(factors, gradients.items(), strict=True):
-                out[name].add_(torch.tensordot(factor, gradient, dims=1), alpha=1 / n)
+                views[name].add_(torch.tensordot(factor, gradient, dims=1), alpha=1 / n)
 
     def _gradients(self, samples: Samples) -> dict[str, Tensor]:
         """Of each parameter, the gradients of all samples along a first axis."""
@@ -92,15 +93,17 @@ class SampleGradients:
         return self._one_by_one(samples)
 
     def _by_vmap(self, samples: Samples) -> dict[str, Tensor]:
+        network = self._network
         args, kwargs = samples.inputs
 
         def loss_of(parameters: dict[str, Tensor], args: Any, kwargs: Any, target: Tensor, weight: Tensor) -> Tensor:
             one_args = tuple(item.unsqueeze(0) for item in args)
             one_kwargs = {name: item.unsqueeze(0) for name, item in kwargs.items()}
-            raw = functional_call(self._module, parameters, one_args, one_kwargs)
-            return self._loss(raw, target.unsqueeze(0)).sum() * weight
+            with network.autocast():
+                raw = functional_call(network.module, parameters, one_args, one_kwargs)
+            return self._loss(network.as_weights(raw), target.unsqueeze(0)).sum() * weight
 
-        detached = {name: item.detach() for name, item in self._parameters.items()}
+        detached = {name: item.detach() for name, item in network.tensors.learned.items()}
         per_sample = vmap(grad(loss_of), in_dims=(None, 0, 0, 0, 0), randomness="different")
         with sdpa_kernel(SDPBackend.MATH):  # attention's other kernels are not vectorised over samples
             gradients: dict[str, Tensor] = per_sample(detached, args, kwargs, samples.targets, samples.weights)
@@ -109,12 +112,12 @@ class SampleGradients:
     def _one_by_one(self, samples: Samples) -> dict[str, Tensor]:
         rows = [self._of_one(samples.part(slice(i, i + 1))) for i in range(samples.targets.shape[0])]
         columns = zip(*rows, strict=True)
-        return {name: torch.stack(column) for name, column in zip(self._parameters, columns, strict=True)}
+        return {name: torch.stack(column) for name, column in zip(self._network.tensors.learned, columns, strict=True)}
 
     def _of_one(self, sample: Samples) -> tuple[Tensor, ...]:
-        args, kwargs = sample.inputs
-        loss = (self._loss(self._module(*args, **kwargs), sample.targets) * sample.weights).sum()
-        found = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True, materialize_grads=True)
+        loss = (self._loss(self._network(sample.inputs), sample.targets) * sample.weights).sum()
+        parameters = list(self._network.tensors.learned.values())
+        found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         return tuple(item.to_dense() for item in found)
 
 
