@@ -40,6 +40,7 @@ class Dataset(Registered, ABC, register=False):
         "dataset",
         {
             "in-memory": "fl.core.dataset.memory:InMemoryDataset",
+            "tensorflow": "fl.core.dataset.tensorflow_dataset:TensorflowDataset",
             "torch": "fl.core.dataset.torch_dataset:TorchDataset",
         },
     )
