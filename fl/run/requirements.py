@@ -10,7 +10,7 @@ from fl.core.optimizer import OptiModule, Regularizer
 from fl.core.optimizer.scheduler import Scheduler
 from fl.core.registry import Registry
 from fl.core.requires import package_of
-from fl.run.parts import name_of
+from fl.run.parts import Plugin, as_plugin, name_of
 from fl.run.sampling import ClientSampler
 from fl.run.spec import RunSpec
 
@@ -32,5 +32,14 @@ def _parts(spec: RunSpec) -> Iterator[tuple[Registry[Any], str]]:
     for options in (spec.optim.client_opt, spec.optim.server_opt):
         yield from ((OptiModule.registry, name_of(one)) for one in options.get("modules") or ())
         yield from ((Regularizer.registry, name_of(one)) for one in options.get("regularizers") or ())
-        if not isinstance(options["lrate"], int | float):
-            yield Scheduler.registry, name_of(options["lrate"])
+        yield from ((Scheduler.registry, name) for name in _schedules(options["lrate"]))
+
+
+def _schedules(rate: Any) -> Iterator[str]:
+    """Names of the schedules in a learning rate: a warm-up has another one as its base."""
+    if isinstance(rate, int | float):
+        return
+    plugin = Plugin.model_validate(as_plugin(rate))
+    yield plugin.name
+    if "base" in plugin.config:
+        yield from _schedules(plugin.config["base"])

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from broker import topology
 from broker.base import Delivery, Session
+from broker.errors import BrokerError
 from fl.core.mergeable import Sum
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
@@ -95,12 +96,8 @@ class Hands:
                 for record in records:
                     tell(self._log, record)
                     state = await self.take(state, record)
-            case CompleteWeights():
-                state = await self.take(state, await self._complete(state, command))
-            case Fold(kind=Kind.TRAIN):
-                state = await self.take(state, await self._fold_training(state, command))
-            case Fold():
-                state = await self.take(state, self._fold_evaluation(state, command))
+            case CompleteWeights() | Fold():
+                state = await self.take(state, await self._compute(state, command))
             case SetTimer(timer=timer, seconds=seconds):
                 self._post.set_timer(timer, seconds)
             case Hold() if cause is not None:
@@ -118,6 +115,22 @@ class Hands:
             case _:
                 raise TypeError(f"not a command: {command!r}")
         return state
+
+    async def _compute(self, state: RunState, command: CompleteWeights | Fold) -> Event:
+        """The outcome of what takes arithmetic. Raises `RunFailed` where a part of somebody else's raises anything."""
+        try:
+            match command:
+                case CompleteWeights():
+                    return await self._complete(state, command)
+                case Fold(kind=Kind.TRAIN):
+                    return await self._fold_training(state, command)
+                case Fold():
+                    return self._fold_evaluation(state, command)
+        except (FluffleError, BrokerError, StartOver):
+            raise
+        except Exception as error:  # a model, an aggregator or a metric may raise anything
+            self._log.exception("computation_failed", of=type(command).__name__)
+            raise RunFailed(f"a part of this run failed at the server: {type(error).__name__}: {error}") from error
 
     async def _complete(self, state: RunState, command: CompleteWeights) -> WeightsCompleted | StartFailed:
         """The weights that were submitted, or those that the model's kind makes of the data info."""

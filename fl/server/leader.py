@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.base import Delivery, Session, Subscription
+from fl.core.requires import missing
 from fl.errors import BadMessage, Fatal
 from fl.log import EventLog
+from fl.run.commands import Command
 from fl.run.events import ClientsGone, Event, TimeUp
 from fl.run.follow import fail
-from fl.run.state import RunState
+from fl.run.state import Phase, RunState
 from fl.run.step import resume
 from fl.server.baton import BatonHolder
 from fl.server.hands import Hands
@@ -48,7 +50,7 @@ async def lead(seat: Seat, submitted: Submitted, deliveries: Subscription, first
     try:
         async with together() as group:
             helpers = [group.create_task(job) for job in (post.collect(), post.look_out(), baton.keep_fresh())]
-            state = await hands.perform(state, resume(state))
+            state = await hands.perform(state, _first(state))
             while not hands.closed:
                 post.awaited = state.awaiting
                 state = await _handle(await post.next(), state, hands=hands, baton=baton)
@@ -56,6 +58,14 @@ async def lead(seat: Seat, submitted: Submitted, deliveries: Subscription, first
                 helper.cancel()
     finally:
         await run_log.close()
+
+
+def _first(state: RunState) -> tuple[Command, ...]:
+    """What a leader does before it looks at any message: end a run that it cannot lead, or go on with it."""
+    lacking = missing(state.spec.requires)
+    if lacking is not None and state.phase in {Phase.INITIALISING, Phase.RUNNING}:
+        return (fail(state, f"the worker that took over cannot lead: {lacking}"),)
+    return resume(state)
 
 
 async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHolder) -> RunState:

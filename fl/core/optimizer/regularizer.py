@@ -27,9 +27,6 @@ class Regularizer(Registered, ABC, register=False):
         options.at_least(self.name, 0, alpha=alpha)
         self.alpha = alpha
 
-    def get_config(self) -> dict[str, Any]:
-        return {"alpha": self.alpha}
-
     @abstractmethod
     def run(self, gradients: Vector, weights: Vector) -> Vector:
         """Gradients with the penalty's gradient at `weights` added."""
