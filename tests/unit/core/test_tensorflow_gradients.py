@@ -5,11 +5,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from fl.core.data_info import DataInfo
-from fl.core.dataset import Batch
+from fl.core.dataset import Batch, Batching, InMemoryDataset
+from fl.core.metrics import MetricSet
 from fl.core.model.tensorflow import TensorflowModel, steps
 from fl.core.optimizer import Optimizer
+from fl.core.training import Effort, evaluate_round, train_round
 from fl.core.vector import Array, NumpyVector
 from fl.errors import ConfigError, DataError, ModelError
 from tests.unit.core import tensorflow_zoo as zoo
@@ -258,3 +261,32 @@ def test_sample_weights_that_are_none_are_refused(weights: Array) -> None:
     batch = ZOO["mlp"].batch()._replace(weights=weights)
     with pytest.raises(DataError, match="sample weights"):
         ZOO["mlp"].model().compute_batch_gradients(batch)
+
+
+def test_a_step_that_xla_compiled_is_the_same_step() -> None:
+    case = ZOO["mlp"]
+    model = case.model()
+    compiled = TensorflowModel.from_config({**model.get_config(), "jit_compile": True})
+    compiled.set_weights(model.get_weights())
+    expected, batch = model.compute_batch_gradients(case.batch()), case.batch()
+    np.testing.assert_allclose(compiled.compute_batch_gradients(batch).flat, expected.flat, rtol=1e-5, atol=1e-7)
+
+
+def test_a_round_on_a_dataset_lowers_its_loss() -> None:
+    # Given digits in words, and a model that knows nothing of them
+    x, y = load_digits(return_X_y=True)
+    words = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+    dataset = InMemoryDataset(x / 16, words[y], expose_classes=True)
+    model = TensorflowModel(zoo.sequential(keras.layers.Dense(10), shape=(64,)), zoo.LOGITS)
+    model.initialize(dataset.get_data_specs())
+    metrics = MetricSet.from_specs([("multi-classif", {"labels": words.tolist()})])
+    # When it trains for a few epochs
+    rng = np.random.default_rng(0)
+    train_round(
+        model, Optimizer(0.5), dataset, effort=Effort(5), batching=Batching(32, shuffle=True), rng=rng, clock=float
+    )
+    # Then it tells most of them
+    result = evaluate_round(model, metrics, dataset, clock=float)
+    assert result.loss_sum / result.weight_sum < 0.4
+    confusion = next(value for name, value in result.metrics.items() if "confusion" in name)
+    assert np.trace(np.asarray(confusion)) / len(y) > 0.9

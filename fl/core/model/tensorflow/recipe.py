@@ -129,7 +129,10 @@ def _is_registered(config: Mapping[str, Any]) -> bool:
 
 
 def _is_class_of_keras(module: str, name: str) -> bool:
-    if module in {f"keras.{place}" for place in MODULES} or module.startswith(OPERATIONS):
+    place = module.removeprefix("keras.")
+    if module != place and place in MODULES:
+        return isinstance(getattr(getattr(keras, place), name, None), type)
+    if module.startswith(OPERATIONS):
         return True
     return name in CORE and module.partition(".")[0] == "keras"
 
