@@ -69,7 +69,7 @@ def compare(module: nn.Module, shape: tuple[int, ...], *, blocks: int, steps: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", type=int, default=200)
+    parser.add_argument("--blocks", type=int, default=60)
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
     set_device_policy(gpu=False)

@@ -316,8 +316,9 @@ def test_a_binary_loss_sees_its_own_two_labels(classes: tuple[int | str, ...], l
 def test_a_label_that_is_no_class_is_named(classes: Any, labels: list[Any]) -> None:
     model = TorchModel(make("mlp"), CROSS)
     model.initialize(DataInfo(9, input_shape=(0, 6), classes=classes))
-    with pytest.raises(DataError, match=f"label {labels[1]!r} is "):
-        model.compute_batch_gradients(Batch(np.zeros((2, 6)), np.array(labels)))
+    for max_norm in (None, 1.0) if classes else (None,):
+        with pytest.raises(DataError, match=f"label {labels[1]!r} is "):
+            model.compute_batch_gradients(Batch(np.zeros((2, 6)), np.array(labels)), max_norm)
 
 
 def test_a_label_beyond_a_binary_losss_is_named() -> None:
@@ -351,6 +352,23 @@ def test_text_without_known_classes_is_refused_with_advice() -> None:
 def test_samples_without_a_target_are_refused() -> None:
     with pytest.raises(DataError, match="no target"):
         TorchModel(make("mlp"), CROSS).compute_batch_gradients(Batch(np.zeros((2, 6))))
+
+
+def test_a_label_beyond_the_models_outputs_is_told_when_clipping_too() -> None:
+    with pytest.raises(DataError, match="not among those that the model tells apart: Target 7"):
+        TorchModel(make("mlp"), CROSS).compute_batch_gradients(Batch(np.zeros((1, 6)), np.array([7])), 1.0)
+
+
+@pytest.mark.parametrize("max_norm", [None, 1.0])
+@pytest.mark.parametrize("n", [1, 3])
+def test_as_many_targets_as_samples_are_needed(n: int, max_norm: float | None) -> None:
+    with pytest.raises(DataError, match=rf"targets of shape \({n},\) came with 2 samples"):
+        TorchModel(make("mlp"), CROSS).compute_batch_gradients(Batch(np.zeros((2, 6)), np.zeros(n, int)), max_norm)
+
+
+def test_as_many_weights_as_samples_are_needed() -> None:
+    with pytest.raises(DataError, match="3 sample weights came with 2 samples"):
+        TorchModel(make("mlp"), CROSS).compute_batch_gradients(Batch(np.zeros((2, 6)), np.zeros(2, int), np.ones(3)))
 
 
 def test_scores_are_probabilities_by_class() -> None:

@@ -217,10 +217,27 @@ class TorchModel(Model):
 
     def _losses(self, raw: Any, y: Any) -> Tensor:
         """Of shape (n,). Raises `DataError` for targets that do not fit the outputs."""
+        if not isinstance(raw, Tensor):
+            return self._loss(raw, self._targets(y))
+        targets = self._targets(y, n=raw.shape[0], n_classes=raw.shape[1] if raw.ndim > 1 else None)
+        try:
+            return self._loss(raw, targets)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError) as error:
+            raise DataError(
+                f"the loss does not take outputs of shape {tuple(raw.shape)} with targets of shape "
+                f"{tuple(targets.shape)}: {error}"
+            ) from error
+
+    def _targets(self, y: Any, *, n: int | None = None, n_classes: int | None = None) -> Tensor:
+        """On the model's device, for `n` samples. Raises `DataError`, before a GPU would fail for a wrong index."""
         labels = self._labels.encode(y)
-        if self._loss.target is Target.INDEX and labels.dtype.kind in "iu" and isinstance(raw, Tensor) and raw.ndim > 1:
-            self._labels.check_index(labels, raw.shape[1])
-        return self._loss(raw, from_array(labels).to(self._network.like.device))
+        if n is not None and labels.shape[:1] != (n,):
+            raise DataError(f"targets of shape {labels.shape} came with {n} samples: give one each")
+        if n_classes is not None and self._loss.target is Target.INDEX and labels.dtype.kind in "iu":
+            self._labels.check_index(labels, n_classes)
+        return from_array(labels).to(self._network.like.device)
 
     def _shares(self, n: int) -> Tensor:
         """1/n for each of n samples; made anew only when n is another than before."""
@@ -237,7 +254,11 @@ class TorchModel(Model):
 
     def _add_clipped(self, inputs: Inputs, batch: Batch, clipping: Clipping) -> None:
         network = self._network
-        targets = from_array(self._labels.encode(batch.y)).to(network.like.device)
+        classes = self._labels.classes
+        targets = self._targets(batch.y, n=batch.n_samples, n_classes=None if classes is None else len(classes))
         weights = network.like.new_ones(batch.n_samples) if batch.weights is None else self._weights(batch)
-        self._sample_gradients.add_clipped(Samples(inputs, targets, weights), clipping)
+        try:
+            self._sample_gradients.add_clipped(Samples(inputs, targets, weights), clipping)
+        except IndexError as error:
+            raise DataError(f"a label is not among those that the model tells apart: {error}") from error
         network.check_finite(network.tensors.gradient.flat, inputs, batch.y)
