@@ -1,6 +1,5 @@
 """Adam and Yogi."""
 
-import math
 from typing import Any
 
 from fl.core.optimizer import options
@@ -73,7 +72,7 @@ class AdamModule(ElementwiseModule):
 
     def _corrections(self, t: int) -> tuple[float, float]:
         """1 - β1^t and √(1 - β2^t), or ones."""
-        return (1.0 - self.beta_1**t, math.sqrt(1.0 - self.beta_2**t)) if self.bias_correction else (1.0, 1.0)
+        return (1.0 - self.beta_1**t, (1.0 - self.beta_2**t) ** 0.5) if self.bias_correction else (1.0, 1.0)
 
 
 class YogiModule(AdamModule):

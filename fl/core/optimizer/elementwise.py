@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fl.core.optimizer.module import OptiModule, check_fields
-from fl.core.vector import Vector
+from fl.core.vector import Layout, Vector
+from fl.core.vector.api import Formula
 
 
 class ElementwiseModule(OptiModule, register=False):
@@ -24,10 +25,14 @@ class ElementwiseModule(OptiModule, register=False):
         self._steps = 0
         self._state: tuple[Vector, ...] | None = None
         self._result: Vector | None = None
+        self._compiled: tuple[tuple[type[Vector], Layout], Formula] | None = None
 
     @abstractmethod
     def update(self, t: int, g: Vector, *state: Vector) -> tuple[Vector, ...]:
-        """What step t makes of the gradient, then the new state. The state's vectors may be written into."""
+        """What step t makes of the gradient, then the new state. The state's vectors may be written into.
+
+        Frameworks may trace it once for all steps: no branch may depend on t, and no function of `math` be of it.
+        """
 
     def start_round(self, weights: Vector) -> None:
         if self.round_reset:
@@ -39,12 +44,18 @@ class ElementwiseModule(OptiModule, register=False):
         blocks = tuple(gradients.blocks())
         if len(blocks) > 1:
             return self._run_in_blocks(blocks, gradients, state)
-        result, *after = self.update(self._steps, gradients, *state)
+        result, *after = self._formula(gradients)(self._steps, gradients, *state)
         self._state = tuple(after)
         return result.copy() if any(result is kept for kept in (gradients, *after)) else result
 
+    def _formula(self, gradients: Vector) -> Formula:
+        made_for = (type(gradients), gradients.layout)
+        if self._compiled is None or self._compiled[0] != made_for:
+            self._compiled = made_for, gradients.compiled(self.update)
+        return self._compiled[1]
+
     def _run_in_blocks(self, blocks: tuple[Vector, ...], gradients: Vector, state: tuple[Vector, ...]) -> Vector:
-        if type(self._result) is not type(gradients) or self._result.flat.dtype != gradients.flat.dtype:
+        if type(self._result) is not type(gradients) or self._result.layout != gradients.layout:
             self._result = gradients.empty_like()
         for into, g, *before in zip(self._result.blocks(), blocks, *(item.blocks() for item in state), strict=True):
             result, *after = self.update(self._steps, g, *before)

@@ -7,13 +7,16 @@ framework gives one of that framework, on its device.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from fl.core.layout import Layout, Role, TensorSpec, check_same
 
 if TYPE_CHECKING:
     from fl.core.vector.numpy_vector import NumpyVector
+
+Formula = Callable[..., tuple["Vector", ...]]
+"""Of a step's number, and of vectors. What is computed from the number may become a scalar tensor of a framework."""
 
 
 class Vector(ABC):
@@ -131,6 +134,10 @@ class Vector(ABC):
         change *= 1.0 - beta
         self += change
         return self
+
+    def compiled(self, formula: "Formula") -> "Formula":
+        """A formula of a number and vectors of this layout, as fast as its framework can have it on this size."""
+        return formula
 
     def blocks(self) -> Iterator[Self]:
         """Parts of the floats, in order, each small enough for what is computed from it to stay in the cache.

@@ -8,9 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from fl.core.layout import Layout, TensorSpec
-from fl.core.vector.api import Vector
+from fl.core.vector.api import Formula, Vector
 from fl.core.vector.numpy_vector import NumpyVector
 
+WORTH_A_GRAPH = 1 << 16
+"""Elements from which on tracing a formula pays within few steps."""
 Tensor = Any
 """A `tf.Tensor`, which is never written into: what looks like in-place arithmetic gives a new vector."""
 
@@ -48,6 +50,8 @@ class TensorflowVector(Vector):
         if isinstance(other, NumpyVector):
             with tf.device(self.flat.device):
                 return tf.constant(self._flat_of(other))
+        if tf.is_tensor(other):  # a scalar, in a formula that is traced
+            return tf.cast(other, self.flat.dtype)
         return float(other) if isinstance(other, Real) else NotImplemented
 
     def _required(self, other: object) -> Any:
@@ -88,6 +92,26 @@ class TensorflowVector(Vector):
 
     def clip_tensors(self, max_norm: float) -> Self:
         return self.scale_tensors(max_norm / tf.maximum(self.tensor_norms(), max_norm))
+
+    def compiled(self, formula: Formula) -> Formula:
+        """One graph, which is traced once, when the size is worth that; the number is a float64 in it."""
+        if self.layout.float_size < WORTH_A_GRAPH:
+            return formula
+
+        kind, layout, others = type(self), self.layout, self.others
+
+        def like(flat: Tensor) -> TensorflowVector:
+            return kind(layout, flat, others)
+
+        def of_tensors(t: Tensor, flats: list[Tensor]) -> list[Tensor]:
+            return [result.flat for result in formula(t, *map(like, flats))]
+
+        graph = tf.function(of_tensors, autograph=False)
+
+        def of_vectors(t: int, *vectors: Vector) -> tuple[Vector, ...]:
+            return tuple(map(like, graph(tf.constant(t, tf.float64), [vector.flat for vector in vectors])))
+
+        return of_vectors
 
     def _owners(self) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
         """Of each element, the place of its tensor among the float tensors."""

@@ -101,9 +101,11 @@ class TorchVector(Vector):
         return float(torch.dot(self.flat.double(), self._required(other).double()))
 
     def tensor_norms(self) -> Tensor:
+        if not self.layout.float_sizes:
+            return self.flat.new_zeros(0)
         # the public norms take one tensor a call; this is what torch's own gradient clipping uses
         norms = torch._foreach_norm(torch.split(self.flat, list(self.layout.float_sizes)))  # noqa: SLF001
-        return torch.stack(norms) if norms else self.flat.new_zeros(0)
+        return torch.stack(norms)
 
     def scale_tensors(self, factors: Tensor) -> Self:
         sizes = torch.tensor(self.layout.float_sizes, device=self.flat.device)
