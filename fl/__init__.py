@@ -8,7 +8,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_PUBLIC = ("aggregator", "communication", "dataset", "main", "metrics", "model", "optimizer", "utils")
+_PUBLIC = ("aggregator", "communication", "data_info", "dataset", "main", "metrics", "model", "optimizer", "utils")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -28,6 +28,7 @@ def names_of(module: object) -> list[str]:
                 "TrimmedMeanAggregator",
             ],
         ),
+        ("data_info", ["DataInfo", "combine"]),
         ("dataset", ["Batch", "Dataset", "InMemoryDataset", "split"]),
         ("main", ["FederatedClient", "FederatedServer", "Outcome", "config"]),
         (
@@ -57,7 +58,7 @@ def test_a_public_module_has_these_names_and_no_others(module: str, names: list[
 
 
 def test_the_public_modules_are_these() -> None:
-    modules = ["aggregator", "communication", "dataset", "main", "metrics", "model", "optimizer", "utils"]
+    modules = ["aggregator", "communication", "data_info", "dataset", "main", "metrics", "model", "optimizer", "utils"]
 
     assert dir(fl) == ["__version__", *modules]
 
