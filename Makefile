@@ -24,7 +24,7 @@ environment = python=$$(.ci/find-python $(PYTHON)) && \
 	{ $(1)/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear $(1); }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint proto check-proto bench clean rabbitmq
+.PHONY: help demo test lint proto check-proto bench bench-steps figures clean rabbitmq
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,12 @@ check-proto: $(PROTO_READY) ## fail if generating again would change fl/wire
 
 bench: $(DEV_READY) rabbitmq ## measure rounds against the bare broker; ARGS='--most-mb 100' for larger weights
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-steps: $(DEV_READY) ## measure training steps and Adam's arithmetic against each framework's own
+	@for one in steps_torch steps_keras arithmetic; do $(BIN)/python -m tests.bench.$$one || exit 1; done
+
+figures: $(DEV_READY) rabbitmq ## train on the digits with every algorithm and framework, and put the table into the README
+	@$(BIN)/python -m fl.examples.digits --broker --seeds 0 1 2 --into README.md
 
 clean: ## remove environments, caches and build products
 	rm -rf $(VENV) $(PROTO_VENV) build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -15,7 +15,11 @@ class DeviceConfig(Config):
     """Which device models compute on here, whatever the run."""
 
     gpu: bool = True
+    """Use a GPU where there is one."""
     idx: Annotated[int, Field(ge=0)] | None = None
+    """Which one, counting from 0; without it the first. The trainers of this site see no other."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads that each run's trainer computes with; without it, as many as the framework likes."""
 
 
 class AllowConfig(Config):

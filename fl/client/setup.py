@@ -114,6 +114,7 @@ def new_setup(
         share_metrics=share_metrics,
         gpu=device.gpu,
         idx=device.idx,
+        threads=device.threads,
         allow_factories=allow.factories if allow else (),
         allow_pickle=allow.pickle if allow else False,
     )

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainerSetup(_message.Message):
-    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "allow_factories", "allow_pickle", "state_path")
+    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "allow_factories", "allow_pickle", "threads", "state_path")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_JSON_FIELD_NUMBER: _ClassVar[int]
     VALID_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class TrainerSetup(_message.Message):
     IDX_FIELD_NUMBER: _ClassVar[int]
     ALLOW_FACTORIES_FIELD_NUMBER: _ClassVar[int]
     ALLOW_PICKLE_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
     STATE_PATH_FIELD_NUMBER: _ClassVar[int]
     client: str
     train_json: str
@@ -28,8 +29,9 @@ class TrainerSetup(_message.Message):
     idx: int
     allow_factories: _containers.RepeatedScalarFieldContainer[str]
     allow_pickle: bool
+    threads: int
     state_path: str
-    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., allow_factories: _Optional[_Iterable[str]] = ..., allow_pickle: bool = ..., state_path: _Optional[str] = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., allow_factories: _Optional[_Iterable[str]] = ..., allow_pickle: bool = ..., threads: _Optional[int] = ..., state_path: _Optional[str] = ...) -> None: ...
 
 class TrainerCall(_message.Message):
     __slots__ = ("run", "setup", "init", "train", "evaluate")

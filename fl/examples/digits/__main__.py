@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -36,13 +37,25 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.3, help="how alike the sites are: the smaller, the less")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="the figures are means over these")
     parser.add_argument("--broker", action="store_true", help="through a private RabbitMQ, not in this process")
+    parser.add_argument("--into", type=Path, help="also put the table into this file, between its digits markers")
     options = vars(parser.parse_args())
-    through_rabbitmq = options.pop("broker")
+    through_rabbitmq, into = options.pop("broker"), options.pop("into")
+    table = []
     with ExitStack() as stack:
         url = stack.enter_context(LocalRabbit()).url if through_rabbitmq else f"memory://{uuid4().hex}"
         for line in study(Asked(**options), url):
             print(line, flush=True)  # noqa: T201  # the command's output
+            table.append(line)
     print(f"\nData: {CREDIT}.")  # noqa: T201  # likewise
+    if into is not None:
+        into.write_text(placed("\n".join(table), into.read_text("utf-8")), "utf-8")
+
+
+def placed(table: str, text: str) -> str:
+    """The text with the table between its markers."""
+    before, begin, rest = text.partition("<!-- digits -->\n")
+    _, end, after = rest.partition("<!-- /digits -->")
+    return f"{before}{begin}{table}\n{end}{after}"
 
 
 def study(asked: Asked, url: str) -> Iterator[str]:
