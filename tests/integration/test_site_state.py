@@ -18,12 +18,22 @@ from fl.core.device import DevicePolicy
 from fl.core.mergeable import Sum
 from fl.core.optimizer.aux import pack_aux
 from fl.core.vector import NumpyVector
-from fl.run.events import Kind, Record, RoundCommitted, Status
+from fl.run.events import Kind, LeaderStarted, Record, RoundCommitted, Status
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import TrainReply, TrainRequest
 from fl.wire.tensors import inline, read_inline
 from tests.integration.parties import Parties
-from tests.integration.world import N_FEATURES, Puppet, make_spec, of_kind, regression, run_here, samples, until
+from tests.integration.world import (
+    N_FEATURES,
+    Puppet,
+    make_spec,
+    of_kind,
+    regression,
+    run_here,
+    samples,
+    sites_of,
+    until,
+)
 
 SCAFFOLD = {
     "client_opt": {"lrate": 0.05, "modules": ["scaffold-client"]},
@@ -154,6 +164,32 @@ async def test_clients_hear_which_of_their_rounds_counted(memory_url: str) -> No
     # Then each request says after which round its own state goes on
     assert [request.counted for request in prompt.heard_of(TrainRequest)] == [0, 1, 2]
     assert [request.counted for request in late.heard_of(TrainRequest)] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("module", ["adam", "yogi", "momentum", "adagrad"])
+async def test_another_worker_goes_on_with_the_state_of_the_servers_optimizer(memory_url: str, module: str) -> None:
+    # Given a server that keeps moments and control variates
+    optim = {**SCAFFOLD, "server_opt": {"lrate": 0.1, "modules": ["scaffold-server", module]}}
+    spec = spec_with(optim, rounds=40)
+    datasets = {"ant": regression(1), "bee": regression(2)}
+    undisturbed, _ = await run_here(f"{memory_url}-undisturbed", spec, datasets)
+
+    # When the worker that leads is ended after the second round
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(spec)
+        parties.worker("first")
+        for site in await sites_of(datasets):
+            parties.daemon(site)
+        await parties.until_record(submission, trained(1))
+        parties.worker("second")
+        await parties.until_record(submission, trained(2))
+        await parties.stop("first")
+        disturbed = await parties.outcome(submission)
+        leaders = {one.worker for one in of_kind(await parties.records(submission), LeaderStarted)}
+
+    # Then another one led, and no bit is different
+    assert leaders == {"first", "second"}
+    assert disturbed.weights == undisturbed.weights
 
 
 # ---- what optimizers tell each other --------------------------------------------------------------------------------
