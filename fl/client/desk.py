@@ -13,7 +13,7 @@ from fl.core.optimizer.aux import pack_aux, unpack_aux
 from fl.core.requires import missing
 from fl.core.training import EvaluateResult
 from fl.core.vector import NumpyVector
-from fl.errors import ConfigError, FluffleError
+from fl.errors import ConfigError, DataError, FluffleError
 from fl.log import get_log
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import Error, EvaluateReply, EvaluateRequest, InitReply, InitRequest, TrainReply, TrainRequest
@@ -55,6 +55,7 @@ class Desk:
                 self._device = self._on_setup(call.setup)
                 if self._data is None:
                     self._data = load_data(call.setup)
+                _check_samples(self._data)
                 return TrainerAnswer(data_info=write_data_info(self._data.train.get_data_specs()))
             case "init":
                 self._learner = self._build(call.run, call.init)
@@ -131,6 +132,17 @@ def load_data(setup: TrainerSetup) -> Data:
     """Raises `DataError`."""
     valid = Dataset.load(json.loads(setup.valid_json)) if setup.valid_json else None
     return Data(Dataset.load(json.loads(setup.train_json)), valid)
+
+
+def _check_samples(data: Data) -> None:
+    """Raises `DataError`: a site without samples would fail in every round."""
+    if data.train.n_samples == 0:
+        raise DataError(f"dataset {data.train.name!r} has no samples, so there is nothing to train on")
+    if data.valid is not None and data.valid.n_samples == 0:
+        raise DataError(
+            f"dataset {data.valid.name!r} for validation has no samples: leave it out, and evaluations take the "
+            "training data, or give it some"
+        )
 
 
 def _error(text: str) -> TrainerAnswer:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from fl.client.round_states import RoundStates
 from fl.core.data_info import DataInfo
 from fl.core.dataset import Dataset
@@ -32,6 +34,11 @@ from fl.log import get_log
 from fl.run.spec import RunSpec
 
 log = get_log(__name__)
+
+CURE: Final = (
+    "use a smaller learning rate, clip gradients (module 'l2-global-clipping'), or scale features to a similar size"
+)
+"""What to do about a training that diverges."""
 
 _TURN: Final = threading.Lock()
 """Held while a model trains that draws from a random generator of the whole process."""
@@ -96,19 +103,21 @@ class Learner:
         self._optimizer = Optimizer.from_config(spec.optim.client_opt)
         self._metrics = MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
         self._fresh = self._state()
-        self._at = 0
-        """The round after which the model's and optimizer's own state is."""
+        self._at: int | None = 0
+        """The round after which the model's and optimizer's own state is; None: within one that did not end."""
 
     def train(
         self, round_: int, weights: NumpyVector, *, counted: int = 0, aux: Mapping[str, Sum] | None = None
     ) -> Trained:
         """One round, from the weights and from the own state after round `counted`.
 
-        The same again gives the same bits. `aux` is what the server's optimizer tells.
+        The same again gives the same bits. `aux` is what the server's optimizer tells. Raises `ModelError` for an
+        update that is not finite: nobody could use it, and the own state stays where it was.
         """
         options = self._spec.run.training
-        with self._turn():
+        with self._turn(), _unwarned():
             self._go_back(counted)
+            self._at = None
             self._load(weights)
             for name, values in (aux or {}).items():
                 self._optimizer.process_aux_var({name: values.finish()})
@@ -129,24 +138,31 @@ class Learner:
                 clock=time.monotonic,
             )
             told = self._optimizer.collect_aux_var()
-            self._at = round_
-            self._states.keep(round_, self._state(), counted=counted)
             update = weights - self._model.get_weights().select(*SHARED).to_numpy()
+            _check_finite(update, round_)
+            self._states.keep(round_, self._state(), counted=counted)
+            self._at = round_
         return Trained(update, {name: _in_numpy(values) for name, values in told.items()}, result)
 
     def evaluate(self, weights: NumpyVector, *, counted: int = 0) -> EvaluateResult:
-        """Loss and metrics of `weights` on the held-out data."""
+        """Loss and metrics of `weights` on the held-out data.
+
+        Raises `ModelError` for metrics that are not finite; a loss that is not is a result like others.
+        """
         options = self._spec.run.evaluate
         self._go_back(counted)
         self._load(weights)
-        return evaluate_round(
-            self._model,
-            self._metrics,
-            self._data.held_out,
-            batching=Batching(options.batch_size, drop_remainder=options.drop_remainder),
-            effort=Effort(1, options.n_steps, options.timeout),
-            clock=time.monotonic,
-        )
+        with _unwarned():
+            result = evaluate_round(
+                self._model,
+                self._metrics,
+                self._data.held_out,
+                batching=Batching(options.batch_size, drop_remainder=options.drop_remainder),
+                effort=Effort(1, options.n_steps, options.timeout),
+                clock=time.monotonic,
+            )
+        _check_metrics(result)
+        return result
 
     def _generator(self, round_: int, purpose: str) -> Any:
         return round_generator(self._seed, run=self._run, round_=round_, purpose=purpose)
@@ -188,6 +204,25 @@ class Learner:
 def shared_seed(seed: int, client: str) -> bytes:
     """The seed of a client in a run whose spec fixes one: reproducible, and different for each client."""
     return hashlib.sha256(f"fluffle batches {seed} {client}".encode()).digest()
+
+
+def _unwarned() -> np.errstate:
+    """Silences numpy about single numbers: results are looked at as a whole, and what is wrong is told in words."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+def _check_finite(update: NumpyVector, round_: int) -> None:
+    name = update.first_nonfinite()
+    if name is not None:
+        raise ModelError(
+            f"training of round {round_} diverged: tensor {name!r} has values that are NaN or infinite; {CURE}"
+        )
+
+
+def _check_metrics(result: EvaluateResult) -> None:
+    name = next((name for name, state in result.metrics.items() if not np.isfinite(state).all()), None)
+    if name is not None:
+        raise ModelError(f"metric {name!r} is NaN or infinite here: the weights have diverged; {CURE}")
 
 
 def _in_numpy(values: Sum) -> Sum:

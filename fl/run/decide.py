@@ -5,6 +5,7 @@ from typing import Final
 
 from fl.core.data_info import combine, fits
 from fl.errors import DataError
+from fl.run.agreement import in_agreement
 from fl.run.asking import enough, needed
 from fl.run.commands import Append, Command, Drop, Fold, Hold, SendInit, SendJoinReply, SendRound
 from fl.run.events import (
@@ -126,10 +127,12 @@ def _close_registration(state: RunState, *, timed_out: bool) -> tuple[Command, .
     if not (full or enough or timed_out):
         return ()
     try:
-        combine(joining)
+        fitting, odd = in_agreement(joining)
+        if len(fitting) < register.min_clients:
+            combine(joining)  # says who has what
     except DataError as error:
         return (_refuse_all(state, str(error)),)
-    return (Append((ClientsAdmitted(tuple(sorted(joining.items()))),)),)
+    return (Append((ClientsAdmitted(tuple(fitting.items()), odd),)),)
 
 
 def _refuse_all(state: RunState, reason: str) -> Command:

@@ -136,4 +136,8 @@ def fail(state: RunState, reason: str) -> Append:
 
 
 def listing(notes: tuple[Note, ...]) -> str:
-    return "".join(f"; {note.client}: {note.reason}" for note in notes)
+    """Each reason once, after the clients that gave it."""
+    clients: dict[str, list[str]] = {}
+    for note in notes:
+        clients.setdefault(note.reason, []).append(note.client)
+    return "".join(f"; {', '.join(names)}: {reason}" for reason, names in clients.items())

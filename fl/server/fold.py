@@ -3,6 +3,7 @@
 Nothing here depends on when or how often a reply arrived, or on who folds: the same replies give the same bits.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -86,4 +87,4 @@ def _value(name: str, value: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"
 
 
 def _ratio(total: float, weight: float) -> float:
-    return total / weight if weight else 0.0
+    return total / weight if weight else math.nan

@@ -145,7 +145,7 @@ class Hands:
                 return WeightsCompleted(command.data_info, state.weights, sent)
             weights = Model.registry.get(model.kind).initial_weights(model.config, command.data_info)
         except FluffleError as error:
-            return StartFailed(str(error))
+            return StartFailed(f"{error}{_untold(state)}")
         if weights is None:
             return StartFailed(f"a model of kind {model.kind!r} needs initial weights: submit the run with them")
         return WeightsCompleted(command.data_info, await self._shelf.put_weights(weights, 0), sent)
@@ -163,9 +163,16 @@ class Hands:
                 aux = merged(aux, await self._read_aux(client, reply, weights.layout))
             except ValueError as error:
                 raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
-            norm = update.select(Role.TRAINABLE).norm()
+            norm = await asyncio.to_thread(update.select(Role.TRAINABLE).norm)
             results.append(ClientResult(client, steps, samples, reply.seconds, update_norm=norm))
         weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer, aux)
+        name = weights.first_nonfinite()
+        if name is not None:
+            raise RunFailed(
+                f"round {command.round} diverged: the sum of the clients' updates, each of them finite, leaves tensor "
+                f"{name!r} with values that are NaN or infinite: use smaller learning rates, or an aggregator such as "
+                "trimmed-mean that leaves out what is far from the others"
+            )
         return Folded(
             tuple(results),
             weights=await self._shelf.put_weights(weights, command.round),
@@ -222,3 +229,11 @@ class Hands:
         await self.session.publish(message, routing_key=topology.RUNS.name)
         await self.session.delete(topology.run_queue(state.run))
         self.closed = True
+
+
+def _untold(state: RunState) -> str:
+    """Who does not tell the classes of its data, where others do."""
+    told = {name: client.data_info.classes is not None for name, client in sorted(state.clients.items())}
+    if all(told.values()) or not any(told.values()):
+        return ""
+    return f" (not told by {', '.join(name for name, tells in told.items() if not tells)})"

@@ -18,6 +18,7 @@ from fl.core.device import DevicePolicy
 from fl.core.mergeable import Sum
 from fl.core.optimizer.aux import pack_aux
 from fl.core.vector import NumpyVector
+from fl.errors import ModelError
 from fl.run.events import Kind, LeaderStarted, Record, RoundCommitted, Status
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import TrainReply, TrainRequest
@@ -133,6 +134,21 @@ def test_a_round_that_did_not_count_leaves_no_trace(optim: dict[str, Any]) -> No
     other, _ = learner_of(optim)
     other.train(1, start, counted=0)
     assert other.train(3, start, counted=1).update == late.update
+
+
+@pytest.mark.parametrize("optim", [SCAFFOLD, MOMENTUM, ADAM], ids=["scaffold", "momentum", "adam"])
+def test_a_round_that_failed_midway_leaves_no_trace(optim: dict[str, Any]) -> None:
+    # Given a client that fails in its second round, after it has taken steps
+    learner, start = learner_of(optim)
+    learner.train(1, start, counted=0)
+    with pytest.raises(ModelError, match="round 2 diverged"):
+        learner.train(2, start + 1e308, counted=1)
+    # When it trains in the third
+    after = learner.train(3, start, counted=1)
+    # Then it does what it had done without the second
+    other, _ = learner_of(optim)
+    other.train(1, start, counted=0)
+    assert other.train(3, start, counted=1).update == after.update
 
 
 def test_a_round_done_again_gives_the_same_bits_though_state_has_moved_on() -> None:

@@ -257,7 +257,7 @@ HALF = a_spec(register=3, min_replies=0.5)
         (*OPEN, reply("a")),
         TimeUp(Timer.ROUND),
         (
-            failed("train round 1: 1 of at least 2 replies; b: no answer in time; c: no answer in time", W[0]),
+            failed("train round 1: 1 of at least 2 replies; b, c: no answer in time", W[0]),
             *farewell("a", "b", "c"),
         ),
     ),

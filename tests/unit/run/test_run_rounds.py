@@ -65,7 +65,7 @@ def failure(client: str, *, round_: int = 1, base: bytes = W[0].digest) -> Clien
         failure("c"),
         (
             Hold(),
-            failed("train round 1: 1 of at least 2 replies; a: out of memory; c: out of memory", W[0]),
+            failed("train round 1: 1 of at least 2 replies; a, c: out of memory", W[0]),
             *farewell("a", "b", "c"),
         ),
     ),
