@@ -149,7 +149,7 @@ class Registered:
 
 def configure(build: Callable[..., P], config: Mapping[str, Any]) -> P:
     """Call `build` with the options of `config`, or raise `ConfigError` saying what does not fit."""
-    what = getattr(build, "name", getattr(build, "__name__", repr(build)))
+    what = _name_of(build)
     options = options_of(build)
     for key in config:
         if key not in options:
@@ -198,6 +198,13 @@ def load_plugins() -> tuple[str, ...]:
 
 def _origin(entry: importlib.metadata.EntryPoint) -> str:
     return "" if entry.dist is None else f" of {entry.dist.name} {entry.dist.version}"
+
+
+def _name_of(build: Callable[..., Any]) -> str:
+    """The name of the part that is built, also where a class method of it builds; else the function's own."""
+    part = getattr(build, "__self__", build)
+    name = getattr(part, "name", None) if isinstance(part, type) else None
+    return str(name or getattr(build, "__name__", repr(build)))
 
 
 def _path(cls: type) -> str:

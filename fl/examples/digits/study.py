@@ -46,13 +46,13 @@ FRAMEWORKS: Final = {
     ),
     "torch": Framework(
         "channels first",
-        {"kind": "torch", "config": {"model": {"factory": "fl.examples.digits.torch_net:cnn", "kwargs": {}}}},
+        {"kind": "torch", "config": {"factory": "fl.examples.digits.torch_net:cnn"}},
         lrate=0.1,
         server_lrate=0.03,
     ),
     "Keras": Framework(
         "channels last",
-        {"kind": "tensorflow", "config": {"model": {"factory": "fl.examples.digits.keras_net:cnn", "kwargs": {}}}},
+        {"kind": "tensorflow", "config": {"factory": "fl.examples.digits.keras_net:cnn"}},
         lrate=0.1,
         server_lrate=0.03,
     ),

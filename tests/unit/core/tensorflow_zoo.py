@@ -193,3 +193,11 @@ def made_by_hand(units: int = 2) -> Any:
 
 def plain() -> Any:
     return Plain()
+
+
+def made_with_loss(units: int = 2) -> Any:
+    return made_by_hand(units), keras.losses.Huber(delta=0.5)
+
+
+def made_of_nothing() -> Any:
+    return 3

@@ -248,6 +248,38 @@ def test_a_factory_gets_the_arguments_of_the_config(allowed: None) -> None:
     assert TensorflowModel.from_config(json.loads(json.dumps(config))).get_weights().layout.specs[0].shape == (3, 4)
 
 
+def test_a_factory_may_give_the_loss_too(allowed: None) -> None:
+    config = json.loads(json.dumps(TensorflowModel.from_factory(f"{HERE}:made_with_loss").get_config()))
+    assert "loss" not in config
+    model = TensorflowModel.from_config(config)
+    assert model.get_config() == config
+    # Huber's loss beyond its delta of a half is delta·(error - delta / 2)
+    assert model.loss_function(np.array([2.0]), np.zeros((1, 1), np.float32)).tolist() == [0.875]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"architecture": {}}, "tensorflow: a model is given by 'architecture' or by 'factory', and here are both"),
+        ({"factory": None}, "and here are neither"),
+        ({"kwargs": {}, "factory": None, "architecture": {}}, "tensorflow: 'kwargs' are arguments of a factory"),
+        ({}, "made_by_hand: no loss"),
+        ({"factory": f"{HERE}:made_with_loss", "loss": "mse"}, "made_with_loss: two losses"),
+        ({"factory": f"{HERE}:made_of_nothing"}, "made_of_nothing gave int where a keras.Model is needed"),
+        ({"bufers": "local"}, "tensorflow: unknown option 'bufers'; did you mean 'buffers'"),
+    ],
+)
+def test_a_config_that_lacks_something_is_told_in_words(allowed: None, config: dict[str, Any], message: str) -> None:
+    with pytest.raises((ConfigError, ModelError), match=message):
+        TensorflowModel.from_config({"factory": f"{HERE}:made_by_hand", **config})
+
+
+def test_an_architecture_without_a_loss_is_told_in_words() -> None:
+    config = {"architecture": ZOO["mlp"].model().get_config()["architecture"]}
+    with pytest.raises(ConfigError, match="tensorflow: option 'loss' is missing"):
+        TensorflowModel.from_config(config)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed"])
 def test_dtypes_that_are_no_vector_are_refused_with_advice(dtype: str) -> None:
     first, second = (dtype, dtype) if dtype == "bfloat16" else ("float64", "float32")
@@ -275,7 +307,7 @@ def test_samples_of_another_shape_than_the_models_are_a_model_error_that_names_b
 
 
 def test_more_classes_than_outputs_are_a_model_error() -> None:
-    with pytest.raises(ModelError, match=r"has 4 classes, .* but the model tells 3"):
+    with pytest.raises(ModelError, match=r"4 classes.*tell 3 apart"):
         ZOO["mlp"].model().initialize(DataInfo(9, 4, (0, 4), (0, 1, 2, 3)))
 
 
@@ -358,6 +390,18 @@ def test_a_loss_of_a_whole_batch_is_refused() -> None:
         TensorflowModel(sequential(layers.Dense(2), shape=(4,)), BatchLoss()).compute_batch_gradients(
             Batch(np.ones((3, 4)), np.ones((3, 2)))
         )
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [(keras.losses.Huber(delta=0.5), 0.5 * (3 - 0.25)), (keras.losses.BinaryFocalCrossentropy(gamma=0.0), np.log(2))],
+)
+def test_the_options_of_a_loss_reach_every_site(loss: Any, expected: float) -> None:
+    # Keras leaves Huber's delta out of its config
+    config = TensorflowModel(sequential(layers.Dense(1), shape=(4,)), loss).get_config()
+    model = TensorflowModel.from_config(json.loads(json.dumps(config)))
+    y, raw = (3, 0.0) if isinstance(loss, keras.losses.Huber) else (1, 0.5)
+    np.testing.assert_allclose(model.loss_function(np.array([y]), np.array([[raw]], np.float32)), expected, rtol=1e-5)
 
 
 def test_a_loss_nobody_knows_is_refused() -> None:

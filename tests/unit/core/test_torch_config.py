@@ -221,6 +221,7 @@ def test_a_factory_is_called_where_it_is_allowed() -> None:
 
 def test_a_factory_may_give_the_loss_too() -> None:
     config = sent(TorchModel.from_factory("torchlab:make_both").get_config())
+    assert "loss" not in config
     set_doors(Doors(factories=("torchlab:*",)))
     assert TorchModel.from_config(config).get_config() == config
 
@@ -236,6 +237,37 @@ def test_a_factory_may_give_the_loss_too() -> None:
 def test_a_factory_that_gives_something_else_is_refused(path: str, loss: nn.Module | None, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         TorchModel.from_factory(path, loss=loss)
+
+
+def test_a_config_is_flat_and_may_leave_out_what_has_a_default() -> None:
+    set_doors(Doors(factories=("torchlab:*",)))
+    model = TorchModel.from_config({"factory": "torchlab:make", "loss": "CrossEntropyLoss"})
+    assert model.get_config() == {
+        "factory": "torchlab:make",
+        "kwargs": {},
+        "loss": TorchModel.from_factory("torchlab:make", loss=nn.CrossEntropyLoss()).get_config()["loss"],
+        "buffers": "average",
+        "autocast": None,
+        "compile": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model": {"class": "Identity", "args": {}}}, "torch: option 'loss' is missing"),
+        ({"loss": "MSELoss"}, "torch: a model is given by 'model' or by 'factory', and here are neither"),
+        ({"model": {}, "factory": "torchlab:make"}, "and here are both"),
+        ({"model": {}, "kwargs": {}, "loss": "MSELoss"}, "torch: 'kwargs' are arguments of a factory"),
+        ({"factory": "torchlab:make"}, "factory torchlab:make: no loss"),
+        ({"factory": "torchlab:make_both", "loss": "MSELoss"}, "factory torchlab:make_both: two losses"),
+        ({"facotry": "torchlab:make"}, "torch: unknown option 'facotry'; did you mean 'factory'"),
+    ],
+)
+def test_a_config_that_lacks_something_is_told_in_words(config: dict[str, Any], message: str) -> None:
+    set_doors(Doors(factories=("torchlab:*",)))
+    with pytest.raises((ConfigError, ModelError), match=message):
+        TorchModel.from_config(config)
 
 
 def test_arguments_that_json_cannot_carry_are_refused() -> None:

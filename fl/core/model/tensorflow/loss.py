@@ -1,5 +1,6 @@
 """The loss of a Keras model, sample by sample."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ class SampleLoss:
             raise ModelError(f"loss {loss!r} is none of Keras's: {error}") from None
         if not callable(loss):
             raise ModelError(f"loss {loss!r}: give a keras.losses.Loss or the name of one, such as 'mse'")
-        self._config = describe(loss)
+        self._config = _described(loss)
         loss = restore(self._config)
         self._sums = getattr(loss, "reduction", None) == "sum"
         self._call = loss.call if isinstance(loss, keras.losses.Loss) else loss
@@ -111,3 +112,13 @@ class SampleLoss:
             counted = tf.reshape(tf.broadcast_to(tf.cast(mask, flat.dtype), tf.shape(values)), [size, -1])
         total = tf.reduce_sum(flat * counted, 1)
         return total if self._sums else total / tf.maximum(tf.reduce_sum(counted, 1), 1)
+
+
+def _described(loss: Any) -> dict[str, Any]:
+    """Keras's config of a loss, with the options that Keras itself leaves out, as it does with Huber's `delta`."""
+    config = describe(loss)
+    if isinstance(loss, keras.losses.Loss):
+        taken = inspect.signature(type(loss)).parameters.keys() - config["config"].keys()
+        options = getattr(loss, "_fn_kwargs", {})  # where Keras keeps those of the loss's function
+        config["config"].update({name: value for name, value in options.items() if name in taken})
+    return config

@@ -1,6 +1,5 @@
 """Models of Keras 3 on its TensorFlow backend."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Self, get_args
 
@@ -13,6 +12,7 @@ from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy, get_device_policy, resolve
 from fl.core.layout import check_same
 from fl.core.model.api import Model
+from fl.core.model.factory import Factory, factory_in
 from fl.core.model.tensorflow.inputs import Inputs
 from fl.core.model.tensorflow.loss import SampleLoss
 from fl.core.model.tensorflow.recipe import Recipe
@@ -47,9 +47,17 @@ class TensorflowModel(Model):
     name = "tensorflow"
 
     def __init__(
-        self, model: "keras.Model | Recipe", loss: Any, *, buffers: Buffers = "average", jit_compile: bool = False
+        self,
+        model: "keras.Model | Recipe",
+        loss: Any = None,
+        *,
+        buffers: Buffers = "average",
+        jit_compile: bool = False,
     ) -> None:
-        """`loss` is a `keras.losses.Loss` or the name of one. Raises `ModelError`, `ConfigError` for a factory."""
+        """`loss` is a `keras.losses.Loss` or the name of one; None where the recipe's factory makes it.
+
+        Raises `ModelError`, `ConfigError` for a factory or where there is no loss.
+        """
         if keras.backend.backend() != "tensorflow":
             raise ModelError(
                 f"Keras runs on {keras.backend.backend()} here: set KERAS_BACKEND=tensorflow before it is imported"
@@ -59,13 +67,16 @@ class TensorflowModel(Model):
         if not isinstance(model, keras.Model | Recipe):
             raise ModelError(f"give a keras.Model, not a {type(model).__name__}")
         self._recipe = model if isinstance(model, Recipe) else Recipe.of(model)
-        self._loss = SampleLoss(loss)
         self._buffers: Buffers = buffers
         self._jit_compile = jit_compile
         self._device = _device(get_device_policy())
         self._data_info: DataInfo | None = None
         self._weights: Weights | None = None
-        self._build(like=None if isinstance(model, Recipe) else model)
+        with tf.device(self._device):
+            made, made_loss = self._recipe.build_both()
+        self._loss = SampleLoss(self._recipe.choose_loss(loss, made_loss))
+        self._loss_is_made = loss is None
+        self._take(made, like=None if isinstance(model, Recipe) else model)
 
     @classmethod
     def from_factory(
@@ -73,43 +84,42 @@ class TensorflowModel(Model):
         path: str,
         kwargs: Mapping[str, Any] | None = None,
         *,
-        loss: Any,
+        loss: Any = None,
         buffers: Buffers = "average",
         jit_compile: bool = False,
     ) -> Self:
-        """The model that the function at "package.module:function" makes of JSON arguments, here and at each site.
+        """The model that the function at "package.module:function" returns, or the model and its loss, as a pair.
 
-        Raises `ConfigError` when there is no such function, `ModelError` for arguments JSON cannot carry.
+        Sites make it by the same call; they have the package installed and allow the path. `kwargs` are values JSON
+        can carry. Raises `ConfigError` or `ModelError`.
         """
-        try:
-            options = json.loads(json.dumps(dict(kwargs or {})))
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"factory {path}: its arguments must be values JSON can carry: {error}") from None
-        recipe = Recipe(factory=path, kwargs=options, trusted=True)
+        recipe = Recipe(Factory(path, kwargs or {}, trusted=True))
         return cls(recipe, loss, buffers=buffers, jit_compile=jit_compile)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build from what `get_config` gave. Raises `ConfigError`, or `ModelError` for what may not be in a config."""
+        """Raises `ConfigError` for what this site does not allow, `ModelError` for what cannot be built."""
         return configure(cls._from_parts, config)
 
     @classmethod
     def _from_parts(
         cls,
         *,
-        loss: Mapping[str, Any] | str,
         architecture: Mapping[str, Any] | None = None,
         factory: str | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        loss: Mapping[str, Any] | str | None = None,
         buffers: Buffers = "average",
         jit_compile: bool = False,
     ) -> Self:
-        recipe = Recipe(architecture, factory, dict(kwargs or {}))
+        made_by = factory_in(cls.name, ("architecture", architecture), factory, kwargs)
+        recipe = Recipe(made_by or dict(architecture or {}))
         return cls(recipe, loss, buffers=buffers, jit_compile=jit_compile)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"loss": self._loss.get_config(), "buffers": self._buffers, "jit_compile": self._jit_compile}
-        return {**self._recipe.config(), **own}
+        """Values JSON can carry."""
+        own = {} if self._loss_is_made else {"loss": self._loss.get_config()}
+        return {**self._recipe.config(), **own, "buffers": self._buffers, "jit_compile": self._jit_compile}
 
     def initialize(self, data_info: DataInfo) -> None:
         """Build a model that has no weights yet, and check that it fits. Weights that are there stay as they are."""
@@ -209,19 +219,27 @@ class TensorflowModel(Model):
         copy_weights(self._model, made)
         return made
 
-    def _build(self, like: Any = None) -> None:
-        """Make the model on the device, as far as its shapes are known, with the weights of `like`."""
+    def _build(self) -> None:
+        """Make the model again, on the device."""
         with tf.device(self._device):
-            self._model = self._recipe.build()
-            if not self._model.built and self._data_info is not None:
-                build_for(self._model, self._shape())
+            made = self._recipe.build()
+        self._take(made)
+
+    def _take(self, made: keras.Model, *, like: keras.Model | None = None) -> None:
+        """Train this model from now on, as far as its shapes are known, with the weights of `like`."""
+        self._model = made
+        if not made.built and self._data_info is not None:
+            with tf.device(self._device):
+                build_for(made, self._shape())
         if like is not None and like.built:
-            copy_weights(like, self._model)
-        if self._model.built:
+            copy_weights(like, made)
+        if made.built:
             self._assemble()
 
     def _assemble(self) -> None:
-        named = named_variables(self._model, self._buffers, names_are_given=self._recipe.factory is None)
+        named = named_variables(
+            self._model, self._buffers, names_are_given=not isinstance(self._recipe.source, Factory)
+        )
         self._weights = Weights(named, statistics_are_local=self._buffers == "local")
         if self._buffers == "frozen":
             freeze_statistics(self._model)

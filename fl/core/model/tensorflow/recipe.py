@@ -3,14 +3,14 @@
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import keras
 
-from fl.core.model.doors import build_from_factory, import_factory
-from fl.core.registry import configure, load_plugins
-from fl.errors import FluffleError, ModelError
+from fl.core.model.factory import Factory
+from fl.core.registry import load_plugins
+from fl.errors import ConfigError, FluffleError, ModelError
 
 MODULES: Final = ("layers", "activations", "constraints", "dtype_policies", "initializers", "losses", "regularizers")
 """Of Keras, what a config may name things from."""
@@ -37,37 +37,37 @@ ADVICE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One of the two: `architecture`, Keras's own JSON config; or a `factory` and its JSON arguments."""
+    """Keras's own JSON config, or a factory."""
 
-    architecture: Mapping[str, Any] | None = None
-    factory: str | None = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    trusted: bool = field(default=False, compare=False)
-    """Whether the factory was named by whoever runs this process, and not by a config that came from elsewhere."""
-
-    def __post_init__(self) -> None:
-        if (self.architecture is None) == (self.factory is None):
-            raise ModelError("a Keras model is given by its architecture or by a factory: give one of the two")
+    source: "Mapping[str, Any] | Factory"
 
     @classmethod
     def of(cls, model: Any) -> Self:
         """The recipe of a model at hand. Raises `ModelError` for one that Keras's JSON cannot describe."""
-        return cls(architecture=describe(model))
+        return cls(describe(model))
 
     def config(self) -> dict[str, Any]:
-        if self.factory is not None:
-            return {"factory": self.factory, "kwargs": dict(self.kwargs)}
-        return {"architecture": self.architecture}
+        return self.source.to_config() if isinstance(self.source, Factory) else {"architecture": self.source}
 
     def build(self) -> Any:
         """A new model. Raises `ModelError`, or `ConfigError` for a factory that is not allowed here."""
-        made = restore(self.architecture) if self.factory is None else self._call_factory(self.factory)
-        if not isinstance(made, keras.Model):
-            raise ModelError(f"{self.factory or 'the architecture'} gives a {type(made).__name__}, not a keras.Model")
-        return made
+        return self.build_both()[0]
 
-    def _call_factory(self, path: str) -> Any:
-        return configure(import_factory(path), self.kwargs) if self.trusted else build_from_factory(path, self.kwargs)
+    def build_both(self) -> tuple[Any, Any]:
+        """A new model, and the loss that a factory made with it, or None."""
+        made, loss = self.source.call() if isinstance(self.source, Factory) else (restore(self.source), None)
+        if not isinstance(made, keras.Model):
+            what = f"factory {self.source.path}" if isinstance(self.source, Factory) else "the architecture"
+            raise ModelError(f"{what} gave {type(made).__name__} where a keras.Model is needed")
+        return made, loss
+
+    def choose_loss(self, given: Any, made: Any) -> Any:
+        """The loss to learn with. Raises `ModelError` or `ConfigError` where there is none, or two."""
+        if isinstance(self.source, Factory):
+            return self.source.choose_loss(given, made)
+        if given is None:
+            raise ConfigError("tensorflow: option 'loss' is missing")
+        return given
 
 
 def describe(thing: Any) -> dict[str, Any]:

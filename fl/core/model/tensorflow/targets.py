@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from fl.core.data_info import Label
+from fl.core.model.numbering import Numbering
 from fl.core.vector import Array
-from fl.errors import DataError, ModelError
+from fl.errors import DataError
 
 
 class Task(Enum):
@@ -29,10 +30,10 @@ class Task(Enum):
 
 
 class Targets:
-    """Encodes targets for a loss; labels that are no indices are counted in the order of the sorted classes.
+    """Encodes targets for a loss: labels by `Numbering`, where the classes are known and the loss compares classes.
 
     `n_outputs` is the length of the output's last axis, None where it is not known; `dtype` that of the weights.
-    Raises `ModelError` for more classes than the model has room for.
+    Raises `ModelError` for more classes than the loss could tell apart.
     """
 
     def __init__(
@@ -48,22 +49,12 @@ class Targets:
         self._dtype = dtype
         self._room = 2 if task in {Task.BINARY, Task.SIGN} else n_outputs
         self._ignored = ignored
-        if classes is not None and self._counts_classes and self._room is not None and len(classes) > self._room:
-            advice = "its last layer needs as many outputs" if self._room > 2 else "a binary loss knows two"
-            raise ModelError(
-                f"the data has {len(classes)} classes, {list(classes)[:10]}, but the model tells {self._room}: {advice}"
-            )
-        self._classes = np.asarray(sorted(classes)) if classes is not None and self._needs_map(classes) else None
-
-    @property
-    def _counts_classes(self) -> bool:
-        return self._task in {Task.INDEX, Task.ONE_HOT, Task.BINARY, Task.SIGN}
-
-    def _needs_map(self, classes: Sequence[Label]) -> bool:
-        if self._task is Task.VALUE or any(isinstance(label, str) for label in classes):
-            return self._task is not Task.VALUE
-        known = {-1, 0, 1} if self._task is Task.SIGN else set(range(self._room or len(classes)))
-        return not set(classes) <= known
+        self._numbering: Numbering | None = None
+        # values stay values, also where a dataset was asked to expose them as classes
+        if classes is not None and task is not Task.VALUE:
+            self._numbering = Numbering(classes, n_outputs=self._room, ignored=ignored)
+            if self._room is not None and task is not Task.OTHER:
+                self._numbering.check_room(self._room)
 
     def encode(self, y: Any) -> Array:
         """Raises `DataError` naming a label that is none, or for what is no target."""
@@ -72,8 +63,8 @@ class Targets:
         y = np.asarray(y)
         if y.dtype.kind == "O":
             y = np.asarray(y.tolist())
-        if self._classes is not None:
-            y = self._indices(y, self._classes)
+        if self._numbering is not None:
+            y = self._numbering.encode(y)
         elif y.dtype.kind not in "fiub":
             raise DataError(
                 f"targets are text, such as {y.ravel()[:1].tolist()}, and the classes are not known: give "
@@ -92,7 +83,7 @@ class Targets:
             raise DataError(f"label {_worst(y, 0, 1)!r} is neither 0 nor 1, nor a share between them")
         if self._task is Task.SIGN and y.size and (y.min() < -1 or y.max() > 1):
             raise DataError(f"label {_worst(y, -1, 1)!r} is none of -1, 0 and 1")
-        if self._task is Task.OTHER and y.dtype.kind != "f" and self._classes is not None:
+        if self._task is Task.OTHER and self._numbering is not None and self._numbering.maps:
             return y.astype(np.int64, copy=False)
         return y.astype(self._dtype, copy=False)
 
@@ -120,15 +111,6 @@ class Targets:
                 f"0 to {self._room - 1}"
             )
         return y
-
-    def _indices(self, y: Array, classes: Array) -> Array:
-        alike = (y.dtype.kind == "U") == (classes.dtype.kind == "U") and y.dtype.kind in "fiubU"
-        place = np.minimum(np.searchsorted(classes, y), len(classes) - 1) if alike else None
-        if place is None or not (classes[place] == y).all():
-            known = classes.tolist()
-            strange = next((label for label in y.ravel().tolist() if label not in known), y.ravel().tolist()[:1])
-            raise DataError(f"label {strange!r} is none of the classes {known}: was it in the data info of its site?")
-        return np.asarray(place)
 
 
 def predictions(raw: Any, task: Task, *, from_logits: bool) -> Array:

@@ -12,7 +12,8 @@ from fl.core.data_info import DataInfo
 from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy, get_device_policy
 from fl.core.model.api import Model
-from fl.core.model.torch.config import Factory, build, describe, factory_in
+from fl.core.model.factory import Factory, factory_in
+from fl.core.model.torch.config import build, describe
 from fl.core.model.torch.inputs import Inputs, as_array, from_array, to_inputs
 from fl.core.model.torch.labels import Labels, Target
 from fl.core.model.torch.loss import SampleLoss
@@ -37,9 +38,9 @@ class TorchModel(Model):
     samples the gradient is that of Σ weight·loss / n, where a loss has one value a sample whatever its own reduction
     (`fl.core.model.torch.loss`). Parameters that the loss does not reach have gradient zero.
 
-    Labels that are known classes reach the loss as their places among the sorted classes: text works, and a binary
-    loss always sees 0 and 1. Predictions are scores by class for `CrossEntropyLoss` and `NLLLoss`, the probability of
-    the second class for binary losses, else the module's outputs.
+    Labels reach the loss as they are where the classes are indices of outputs, else as their places among the sorted
+    classes (`fl.core.model.numbering`). Predictions are scores by class for `CrossEntropyLoss` and `NLLLoss`, the
+    probability of the second class for binary losses, else the module's outputs.
 
     Dropout and the like draw from torch's one generator, which the start of a round seeds.
     """
@@ -86,8 +87,7 @@ class TorchModel(Model):
         Sites make it by the same call; they have the package installed and allow the path. `kwargs` are values JSON
         can carry, `options` those of the constructor. Raises `ConfigError` or `ModelError`.
         """
-        factory = Factory(path, kwargs or {})
-        return cls._made(factory, factory.call(trusted=True), loss, options)
+        return cls._made(Factory(path, kwargs or {}, trusted=True), loss, options)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -97,51 +97,54 @@ class TorchModel(Model):
     @classmethod
     def _from_parts(
         cls,
-        model: Mapping[str, Any],
-        loss: Mapping[str, Any] | None = None,
-        buffers: BufferPolicy = "average",
         *,
+        model: Mapping[str, Any] | None = None,
+        factory: str | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        loss: Mapping[str, Any] | str | None = None,
+        buffers: BufferPolicy = "average",
         autocast: Autocast | None = None,
         compile: bool = False,  # noqa: A002  # as in the constructor
     ) -> Self:
+        made_by = factory_in(cls.name, ("model", model), factory, kwargs)
         options: dict[str, Any] = {"buffers": buffers, "autocast": autocast, "compile": compile}
-        own_loss = None if loss is None else build(loss, "the loss")
-        factory = factory_in(model)
-        if factory is not None:
-            return cls._made(factory, factory.call(trusted=False), own_loss, options)
-        if own_loss is None:
-            raise ConfigError("torch: option 'loss' is missing")
-        return cls(build(model, "the model"), own_loss, **options, allow_pickle="pickle" in model)
+        given = (
+            None if loss is None else build({"class": loss, "args": {}} if isinstance(loss, str) else loss, "the loss")
+        )
+        if made_by is not None:
+            return cls._made(made_by, given, options)
+        if given is None or model is None:
+            raise ConfigError(f"{cls.name}: option 'loss' is missing")
+        return cls(build(model, "the model"), given, **options, allow_pickle="pickle" in model)
 
     @classmethod
-    def _made(
-        cls, factory: Factory, made: tuple[nn.Module, nn.Module | None], loss: nn.Module | None, options: dict[str, Any]
-    ) -> Self:
-        module, made_loss = made
-        chosen = made_loss if loss is None else loss
-        if chosen is None or (loss is not None and made_loss is not None):
-            found = "no loss" if chosen is None else "two losses"
-            raise ModelError(f"factory {factory.path}: {found}: give `loss`, or let the factory return (model, loss)")
-        model = cls(module, chosen, **options)
+    def _made(cls, factory: Factory, loss: nn.Module | None, options: dict[str, Any]) -> Self:
+        module, made_loss = factory.call()
+        if not isinstance(module, nn.Module):
+            raise ModelError(f"factory {factory.path} gave {type(module).__name__} where a torch.nn.Module is needed")
+        model = cls(module, factory.choose_loss(loss, made_loss), **options)
         model._factory, model._loss_is_made = factory, loss is None
         return model
 
     def get_config(self) -> dict[str, Any]:
         """Values JSON can carry. Raises `ModelError` for a module or loss that only code can describe."""
         pickles = self._allow_pickle
-        module = self._network.module
-        model = self._factory.to_config() if self._factory else describe(module, "the model", pickles=pickles)
-        loss = None if self._loss_is_made else describe(self._given_loss, "the loss", pickles=pickles)
-        return {"model": model, "loss": loss, **self._network.options.to_config()}
+        if self._factory is not None:
+            config = self._factory.to_config()
+        else:
+            config = {"model": describe(self._network.module, "the model", pickles=pickles)}
+        if not self._loss_is_made:
+            config["loss"] = describe(self._given_loss, "the loss", pickles=pickles)
+        return {**config, **self._network.options.to_config()}
 
     def initialize(self, data_info: DataInfo) -> None:
         """Learn the classes, and try module and loss on samples of the data's shape where it is told."""
         network = self._network
         network.set_training(False)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            try_out(lambda x: network(((x,), {})), self._loss, data_info, like=network.like)
+            n_outputs = try_out(lambda x: network(((x,), {})), self._loss, data_info, like=network.like)
         network.expected = sample_shape(data_info)
-        self._labels = Labels(self._given_loss, data_info.classes)
+        self._labels = Labels(self._given_loss, data_info.classes, n_outputs)
 
     def get_weights(self, trainable: bool = False) -> TorchVector:
         return self._network.tensors.read(trainable=trainable)
@@ -254,8 +257,7 @@ class TorchModel(Model):
 
     def _add_clipped(self, inputs: Inputs, batch: Batch, clipping: Clipping) -> None:
         network = self._network
-        classes = self._labels.classes
-        targets = self._targets(batch.y, n=batch.n_samples, n_classes=None if classes is None else len(classes))
+        targets = self._targets(batch.y, n=batch.n_samples, n_classes=self._labels.n_outputs)
         weights = network.like.new_ones(batch.n_samples) if batch.weights is None else self._weights(batch)
         try:
             self._sample_gradients.add_clipped(Samples(inputs, targets, weights), clipping)

@@ -1,59 +1,19 @@
-"""How a module or a loss is written in a config: by its factory, by its structure, or as a pickle."""
+"""How a module or a loss is written in a config: by its structure, or as a pickle."""
 
 import base64
 import io
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from fl.core.model.doors import admit_pickle, build_from_factory, import_factory
+from fl.core.model.doors import admit_pickle
 from fl.core.model.torch.structure import build_structure, describe_structure
-from fl.core.registry import configure
-from fl.errors import ConfigError, ModelError
+from fl.errors import ModelError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Factory:
-    """A function that gives a module, or a module and its loss, and its arguments."""
-
-    path: str
-    kwargs: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        try:
-            json.dumps(self.kwargs, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"factory {self.path}: its arguments travel as JSON, which cannot: {error}") from None
-
-    def call(self, *, trusted: bool) -> tuple[nn.Module, nn.Module | None]:
-        """Trusted is who names a factory in a program of their own. Raises `ConfigError`, or `ModelError`."""
-        build = configure(import_factory(self.path), self.kwargs) if trusted else self._by_door()
-        module, loss = build if isinstance(build, tuple) and len(build) == 2 else (build, None)
-        if not isinstance(module, nn.Module):
-            raise ModelError(f"factory {self.path} gave {type(module).__name__} where a torch.nn.Module is needed")
-        return module, loss
-
-    def _by_door(self) -> Any:
-        return build_from_factory(self.path, self.kwargs)
-
-    def to_config(self) -> dict[str, Any]:
-        return {"factory": self.path, "kwargs": dict(self.kwargs)}
-
-
-def factory_in(config: Mapping[str, Any]) -> Factory | None:
-    """The factory that a config names, if it names one. Raises `ConfigError`."""
-    return configure(_factory, config) if "factory" in config else None
-
-
-def _factory(factory: str, kwargs: Mapping[str, Any] | None = None) -> Factory:
-    return Factory(factory, kwargs or {})
 
 
 def describe(module: nn.Module, what: str, *, pickles: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from fl.core.data_info import Label
+from fl.core.model.numbering import Numbering
 from fl.core.model.torch.inputs import as_array
 from fl.core.vector import Array
 from fl.errors import DataError
@@ -45,76 +46,63 @@ def target_of(loss: nn.Module) -> Target:
 
 
 class Labels:
-    """Turns the labels of a dataset into numbers: the place of each among the sorted classes, where they are known."""
+    """Turns a dataset's labels into numbers, by `Numbering` where the classes are known and the loss compares classes.
 
-    def __init__(self, loss: nn.Module, classes: Sequence[Label] | None = None) -> None:
+    `n_outputs` is the number of classes that outputs may score, where it is known. Raises `ModelError` for more
+    classes than the loss could tell apart.
+    """
+
+    def __init__(self, loss: nn.Module, classes: Sequence[Label] | None = None, n_outputs: int | None = None) -> None:
         self.target = target_of(loss)
-        self.ignored: int | None = getattr(loss, "ignore_index", None)
+        self.n_outputs = 2 if self.target in {Target.BINARY, Target.SIGN} else n_outputs
+        self._ignored: int | None = getattr(loss, "ignore_index", None)
+        self._numbering: Numbering | None = None
         # values stay values, also where a dataset was asked to expose them as classes
-        mapped = classes is not None and self.target not in {Target.VALUE, Target.INTEGER}
-        self.classes = np.asarray(sorted(classes)) if mapped and classes is not None else None
-        self._in_order = self.classes is not None and self.classes.tolist() == list(range(len(self.classes)))
+        if classes is not None and self.target not in {Target.VALUE, Target.INTEGER}:
+            self._numbering = Numbering(classes, n_outputs=self.n_outputs, ignored=self._ignored)
+            if self.n_outputs is not None and self.target is not Target.ANY:
+                self._numbering.check_room(self.n_outputs)
 
     def encode(self, y: Any) -> Array:
         """Numbers, of the same shape. Raises `DataError` naming a label that is no class."""
         if y is None:
             raise DataError("these samples have no target: name one when the dataset is made")
-        labels = as_array(y)
-        if labels.dtype.kind in "OUS" and self.classes is None:
+        labels, numbering = as_array(y), self._numbering
+        if labels.dtype.kind in "OUS" and numbering is None:
             raise DataError(
                 f"label {labels.reshape(-1)[:1].tolist()[0]!r} is no number, and the data info tells no classes: "
                 "give expose_classes=True to the dataset of every client"
             )
         if labels.dtype.kind == "f" and self._are_indices(labels):
             labels = _whole(labels)
-        if self.classes is not None and not self._in_order:
-            labels = self._places(labels)
-        elif self.target is Target.BINARY or (self.target is Target.SIGN and self.classes is not None):
+        if numbering is not None:
+            labels = numbering.encode(labels)
+        if self.target is Target.BINARY or (self.target is Target.SIGN and numbering is not None):
             self._check_range(labels, 0, 1)
-        return labels * 2 - 1 if self.target is Target.SIGN and self.classes is not None else labels
+        return labels * 2 - 1 if self.target is Target.SIGN and numbering is not None else labels
 
     def check_index(self, labels: Array, n_classes: int) -> None:
         """Raise `DataError` naming a label that is not among the first `n_classes` numbers."""
         # read as unsigned, a negative number is a large one
         if labels.dtype == np.int64 and labels.size and labels.view(np.uint64).max() < n_classes:
             return
-        self._check_range(labels[labels != self.ignored], 0, n_classes - 1)
+        self._check_range(labels[labels != self._ignored], 0, n_classes - 1)
 
     def _are_indices(self, labels: Array) -> bool:
         """Whether floats can only be labels; a row for each sample may hold probabilities."""
         one_each = labels.ndim == 1 or labels.shape[1:] == (1,)
-        return one_each and (self.target is Target.INDEX or (self.target is Target.ANY and self.classes is not None))
-
-    def _places(self, labels: Array) -> Array:
-        assert self.classes is not None, "asked only where classes are known"
-        if labels.dtype.kind == "O":
-            labels = np.asarray(labels.tolist())
-        if (labels.dtype.kind in "US") != (self.classes.dtype.kind == "U"):
-            raise self._unknown(labels.reshape(-1)[0])
-        places = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
-        known = self.classes[places] == labels
-        if not known.all():
-            ignored = labels == self.ignored
-            if not (known | ignored).all():
-                raise self._unknown(labels[~(known | ignored)][0])
-            places[ignored] = self.ignored
-        return places
+        return one_each and (self.target is Target.INDEX or (self.target is Target.ANY and self._numbering is not None))
 
     def _check_range(self, labels: Array, least: int, most: int) -> None:
         outside = (labels < least) | (labels > most)
         if outside.any():
             strange = labels[outside].tolist()[0]
-            if self.classes is not None:
-                raise self._unknown(strange)
+            if self._numbering is not None:
+                raise self._numbering.unknown(strange)
             raise DataError(
                 f"label {strange!r} is not within {least} and {most}, as this model and loss need: give "
                 "expose_classes=True to the dataset of every client, and labels are numbered in their order"
             )
-
-    def _unknown(self, label: Any) -> DataError:
-        classes = [] if self.classes is None else self.classes.tolist()
-        shown = label.item() if isinstance(label, np.generic) else label
-        return DataError(f"label {shown!r} is none of the classes {classes}: was it in the data info of its site?")
 
 
 def _whole(labels: Array) -> Array:

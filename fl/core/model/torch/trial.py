@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from fl.core.data_info import DataInfo
-from fl.core.model.torch.labels import Labels, Target
+from fl.core.model.torch.labels import Target
 from fl.core.model.torch.loss import SampleLoss
 from fl.core.model.torch.network import MISFITS
 from fl.errors import ModelError
@@ -14,24 +14,25 @@ from fl.errors import ModelError
 Tensor = torch.Tensor
 
 
-def try_out(run: Callable[[Tensor], Any], loss: SampleLoss, data_info: DataInfo, *, like: Tensor) -> None:
-    """Raise `ModelError` naming shapes where module, loss and data do not fit each other.
+def try_out(run: Callable[[Tensor], Any], loss: SampleLoss, data_info: DataInfo, *, like: Tensor) -> int | None:
+    """How many classes the outputs may score: their length along the axis of classes.
 
-    Without the shape of samples in the data info nothing can be tried.
+    None where that cannot be tried, since the data info has no shape of samples, or where only the loss, which is not
+    torch's own, knows what to make of the outputs. Raises `ModelError` naming shapes where module, loss and data do
+    not fit each other.
     """
     shape = sample_shape(data_info)
     if shape is None:
-        return
+        return None
     raw = _run(run, shape, data_info.data_type, like)
     if not isinstance(raw, Tensor):
-        return  # its loss, which is not torch's own, knows what to make of it
+        return None
     if raw.ndim == 0 or raw.shape[0] != 2:
         raise ModelError(
             f"for 2 samples of shape {shape} the model gives outputs of shape {tuple(raw.shape)}, and not one for each"
         )
-    if data_info.classes is not None:
-        _check_classes(raw, Labels(loss.module, data_info.classes))
     _try_loss(loss, raw)
+    return raw.shape[1] if raw.ndim > 1 else 1
 
 
 def sample_shape(data_info: DataInfo) -> tuple[int, ...] | None:
@@ -57,18 +58,6 @@ def _zeros(shape: tuple[int, ...], data_type: str | None, like: Tensor) -> Itera
         yield torch.zeros(2, *shape, device=like.device, dtype=like.dtype)
     if data_type is None or "float" not in data_type:
         yield torch.zeros(2, *shape, device=like.device, dtype=getattr(torch, data_type or "int64"))
-
-
-def _check_classes(raw: Tensor, labels: Labels) -> None:
-    if labels.classes is None:
-        return
-    n_classes, listed = len(labels.classes), labels.classes.tolist()
-    room = {Target.INDEX: raw.shape[1] if raw.ndim > 1 else 1, Target.BINARY: 2, Target.SIGN: 2}
-    if n_classes > room.get(labels.target, n_classes):
-        raise ModelError(
-            f"the data has {n_classes} classes, {listed}, but for this loss outputs of shape {tuple(raw.shape)} tell "
-            f"{room[labels.target]} apart: give the model's last layer {n_classes} outputs, and a loss for as many"
-        )
 
 
 def _try_loss(loss: SampleLoss, raw: Tensor) -> None:
