@@ -29,7 +29,7 @@ def names_of(module: object) -> list[str]:
             ],
         ),
         ("data_info", ["DataInfo", "combine"]),
-        ("dataset", ["Batch", "Dataset", "InMemoryDataset", "split"]),
+        ("dataset", ["Batch", "Dataset", "InMemoryDataset", "TensorflowDataset", "TorchDataset", "split"]),
         ("main", ["FederatedClient", "FederatedServer", "Outcome", "config"]),
         (
             "metrics",

@@ -68,17 +68,20 @@ class Dataset(Registered, ABC, register=False):
         self,
         batch_size: int,
         *,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None = None,
         shuffle: bool = False,
         drop_remainder: bool = True,
         poisson: bool = False,
         replacement: bool = False,
     ) -> Iterator[Batch]:
-        """One epoch of batches, drawn as `Batching` says. Raises `DataError` at once when there would be none."""
+        """One epoch of batches, drawn as `Batching` says from `rng`; without one, every call draws anew.
+
+        Raises `DataError` at once when there would be none.
+        """
         batching = Batching(
             batch_size, shuffle=shuffle, drop_remainder=drop_remainder, poisson=poisson, replacement=replacement
         )
-        indices = batching.indices(self.n_samples, rng)
+        indices = batching.indices(self.n_samples, np.random.default_rng() if rng is None else rng)
         return (self.take(index) for index in indices)
 
     @staticmethod

@@ -34,6 +34,19 @@ def test_importing_what_a_server_needs_imports_no_framework(module: str) -> None
     assert not modules_after(f"import fl.core.{module}") & (HEAVY | FOREIGN)
 
 
+@pytest.mark.parametrize(
+    ("name", "framework", "others"),
+    [("TorchDataset", "torch", {"tensorflow", "keras"}), ("TensorflowDataset", "tensorflow", {"torch"})],
+)
+def test_a_dataset_of_a_framework_imports_it_only_when_it_is_asked_for(
+    name: str, framework: str, others: set[str]
+) -> None:
+    assert not modules_after("import fl.dataset") & HEAVY
+    imported = modules_after(f"from fl.dataset import {name}")
+    assert framework in imported
+    assert not imported & others
+
+
 def test_completing_weights_and_naming_a_model_needs_no_framework() -> None:
     code = (
         "from fl.core.model import Model\n"

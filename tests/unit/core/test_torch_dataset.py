@@ -177,3 +177,10 @@ def test_a_round_is_trained_on_it_and_the_same_again_gives_the_same_bits(poisson
         train_round(model, Optimizer(0.01), dataset, effort=Effort(3), batching=batching, rng=rng, clock=lambda: 0.0)
         ends.append(model.get_weights().to_numpy())
     assert ends[0] == ends[1]
+
+
+def test_without_a_generator_each_epoch_draws_anew() -> None:
+    dataset = TorchDataset(TensorDataset(torch.arange(100.0)[:, None]))
+    first, second = (next(dataset.generate_batches(100, shuffle=True)).x[:, 0].tolist() for _ in range(2))
+    assert first != second
+    assert sorted(first) == sorted(second)
