@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fl.examples.heart.folder import write_example
+from fl.examples.heart.folder import FRAMEWORKS, write_example
 from fl.examples.heart.hospitals import CREDIT, load_hospitals
 
 
@@ -11,8 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fl.examples.heart", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="which patients are held out, and the order of batches")
+    parser.add_argument("--framework", choices=FRAMEWORKS, default="scikit-learn", help="whose model the run trains")
     asked = parser.parse_args()
-    run = write_example(load_hospitals(asked.seed), asked.folder, seed=asked.seed)
+    run = write_example(load_hospitals(asked.seed), asked.folder, framework=asked.framework, seed=asked.seed)
     print(f"{CREDIT}.\nNow: fluffle quickrun {run}")  # noqa: T201  # the command's output
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fl.cli.quickrun import run_quickly
 from fl.client.config import ClientConfig
 from fl.client.setup import describe
+from fl.core.checkpoint import Checkpointer
 from fl.core.dataset import Dataset, InMemoryDataset
-from fl.examples.heart.folder import write_example
-from fl.examples.heart.hospitals import load_hospitals
+from fl.examples.heart.compare import score
+from fl.examples.heart.folder import FRAMEWORKS, NETWORKS, write_example
+from fl.examples.heart.hospitals import load_hospitals, union
 from fl.main.experiment import Experiment
 
 HOSPITALS = load_hospitals(0)
@@ -68,6 +71,35 @@ def test_seed_and_rounds_are_written_where_they_are_given(tmp_path: Path, seed: 
     # Then
     assert run.seed == (usual.seed if seed is None else seed)
     assert run.rounds == (usual.rounds if rounds is None else rounds)
+
+
+@pytest.mark.parametrize("framework", NETWORKS)
+def test_only_the_model_differs_between_frameworks(tmp_path: Path, framework: str) -> None:
+    # Given
+    usual = write_example(HOSPITALS, tmp_path / "usual")
+
+    # When
+    other = write_example(HOSPITALS, tmp_path / "other", framework=framework)
+
+    # Then
+    specs = [Experiment.from_file(path).spec.model_dump(by_alias=True) for path in (usual, other)]
+    assert [spec.pop("model")["kind"] for spec in specs] == ["sklearn-sgd", NETWORKS[framework][0]]
+    assert specs[0] == specs[1]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_run_of_each_framework_learns(tmp_path: Path, framework: str) -> None:
+    # Given
+    run = write_example(HOSPITALS, tmp_path, framework=framework, seed=0, rounds=10)
+
+    # When
+    run_quickly(run, broker=None, out=tmp_path / "outputs")
+
+    # Then its model is right about more held-out patients than who calls everybody ill, or nobody
+    weights = Checkpointer(tmp_path / "outputs").load("best").weights
+    held_out = union(hospital.held_out for hospital in HOSPITALS)
+    guess = max(held_out.y.mean(), 1 - held_out.y.mean())
+    assert score(Experiment.from_file(run).model, weights, held_out).accuracy > guess + 0.15
 
 
 def test_the_command_names_who_collected_the_data_and_what_to_do_next(tmp_path: Path) -> None:
