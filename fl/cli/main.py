@@ -1,5 +1,6 @@
 """`fluffle`: every command, each a few lines over what does the work, which is imported only when it is called."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -284,6 +285,9 @@ def start(
 
 def run() -> None:
     """Entry point: errors meant for people are one line, and exit code 1."""
+    # what a run may import, in this process too, reads them when it is imported: Keras, and TensorFlow's log
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()
     except (FluffleError, BrokerError) as error:
