@@ -74,7 +74,9 @@ def outcome_of(part: Mergeable) -> NumpyVector | str:
 
 
 def test_every_aggregator_that_exists_is_held_to_these_laws() -> None:
-    assert {one.name for one in EVERY} == set(Aggregator.registry.names())
+    ours = set(filter(Aggregator.registry.is_builtin, Aggregator.registry.names()))  # other tests bring their own
+
+    assert {one.name for one in EVERY} == ours
 
 
 @every

@@ -121,7 +121,9 @@ def test_a_metric_from_its_config_measures_the_same(spec: Any) -> None:
 
 
 def test_every_metric_that_exists_is_held_to_these_laws() -> None:
-    assert set(Metric.registry.names()) == {build(spec).name for spec in SPECS}
+    ours = set(filter(Metric.registry.is_builtin, Metric.registry.names()))  # other tests bring their own
+
+    assert {build(spec).name for spec in SPECS} == ours
 
 
 @pytest.mark.parametrize(
