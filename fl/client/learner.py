@@ -220,9 +220,9 @@ def _check_finite(update: NumpyVector, round_: int) -> None:
 
 
 def _check_metrics(result: EvaluateResult) -> None:
-    name = next((name for name, state in result.metrics.items() if not np.isfinite(state).all()), None)
-    if name is not None:
-        raise ModelError(f"metric {name!r} is NaN or infinite here: the weights have diverged; {CURE}")
+    key = next((key for key, state in result.metrics.items() if not np.isfinite(state).all()), None)
+    if key is not None:
+        raise ModelError(f"metric {key.partition('/')[0]!r} is NaN or infinite here: the weights have diverged; {CURE}")
 
 
 def _in_numpy(values: Sum) -> Sum:

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import numpy as np
+
 from broker import topology
 from broker.base import Delivery, Session
 from broker.errors import BrokerError
@@ -119,13 +121,14 @@ class Hands:
     async def _compute(self, state: RunState, command: CompleteWeights | Fold) -> Event:
         """The outcome of what takes arithmetic. Raises `RunFailed` where a part of somebody else's raises anything."""
         try:
-            match command:
-                case CompleteWeights():
-                    return await self._complete(state, command)
-                case Fold(kind=Kind.TRAIN):
-                    return await self._fold_training(state, command)
-                case Fold():
-                    return self._fold_evaluation(state, command)
+            with np.errstate(over="ignore", invalid="ignore"):  # results are looked at as a whole
+                match command:
+                    case CompleteWeights():
+                        return await self._complete(state, command)
+                    case Fold(kind=Kind.TRAIN):
+                        return await self._fold_training(state, command)
+                    case Fold():
+                        return self._fold_evaluation(state, command)
         except (FluffleError, BrokerError, StartOver):
             raise
         except Exception as error:  # a model, an aggregator or a metric may raise anything
