@@ -1,6 +1,7 @@
 """Configuration that people write: frozen, checked once at the edge, and errors that name the nearest known key."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +44,11 @@ class Config(BaseModel):
     def from_params(cls, **params: Any) -> Self:
         """Build from keyword arguments. Raises `ConfigError`."""
         return cls.parse(params, cls.__name__)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build from a table of such keyword arguments. Raises `ConfigError`."""
+        return cls.parse(dict(config), cls.__name__)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:

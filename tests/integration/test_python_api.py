@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -48,9 +49,13 @@ RUN: dict[str, Any] = {
 def write_data(folder: Path) -> None:
     """A CSV file a client: two features, whose sum says which label."""
     for seed, name in enumerate(NAMES):
-        x = np.random.default_rng(seed).normal(size=(60, 2))
-        rows = (f"{one:.6f},{two:.6f},{'yes' if one + two > 0 else 'no'}" for one, two in x)
-        (folder / f"{name}.csv").write_text("\n".join(["a,b,label", *rows, ""]))
+        write_samples(folder / f"{name}.csv", seed)
+
+
+def write_samples(path: Path, seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(60, 2))
+    rows = (f"{one:.6f},{two:.6f},{'yes' if one + two > 0 else 'no'}" for one, two in x)
+    path.write_text("\n".join(["a,b,label", *rows, ""]))
 
 
 def server(netwk: fl.communication.NetworkServerConfig, folder: Path, **options: Any) -> fl.main.FederatedServer:
@@ -70,12 +75,13 @@ def assert_finished(outcome: fl.main.Outcome, folder: Path) -> None:
 
 
 @contextmanager
-def clients_as_threads(uri: str, folder: Path) -> Iterator[None]:
+def clients_as_threads(uri: str, folder: Path, *, hide_metrics: str | None = None) -> Iterator[None]:
     def run(name: str) -> None:
         netwk = fl.communication.NetworkClientConfig(protocol="memory", uri=uri, name=name)
         train = fl.dataset.InMemoryDataset(folder / f"{name}.csv", target="label", expose_classes=True)
         state, kept = folder / f"state-{name}", folder / f"at-{name}"
-        fl.main.FederatedClient(netwk, train, checkpoint=kept, state=state).run()
+        client = fl.main.FederatedClient(netwk, train, checkpoint=kept, state=state, share_metrics=name != hide_metrics)
+        client.run()
 
     threads = [threading.Thread(target=run, args=(name,)) for name in NAMES]
     for thread in threads:
@@ -149,6 +155,95 @@ def test_parts_may_be_objects_wherever_they_may_be_names_and_configs_may_be_file
     # Then
     assert outcomes[0].weights is not None
     assert outcomes[0].weights == outcomes[1].weights
+
+
+def readme_scripts() -> dict[str, str]:
+    """The quickstart's two scripts, by the class that each is about."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    return {kind: block for kind in ("FederatedServer", "FederatedClient") for block in blocks if f"{kind}(" in block}
+
+
+@pytest.mark.rabbitmq
+def test_the_scripts_of_the_readme_run_as_they_stand(rabbit_url: str, tmp_path: Path) -> None:
+    # Given the two scripts, with nothing changed but where the broker is and who each client is
+    url = "amqps://user:password@broker.example/vhost"
+    scripts = {kind: text.replace(url, rabbit_url) for kind, text in readme_scripts().items()}
+    parties = {"researcher": scripts["FederatedServer"]}
+    for name in (*NAMES, "cat"):
+        parties[name] = scripts["FederatedClient"].replace("client_name", name)
+        (tmp_path / name / "path" / "to").mkdir(parents=True)
+        for seed, part in enumerate(("train", "valid")):
+            write_samples(tmp_path / name / "path" / "to" / f"{part}.csv", seed)
+    (tmp_path / "researcher").mkdir()
+
+    # When
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", text],
+            cwd=tmp_path / name,
+            env=environment(tmp_path / name),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, text in parties.items()
+    ]
+    try:
+        errors = [process.communicate(timeout=60.0)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+
+    # Then every one of them has the best weights
+    assert [process.returncode for process in started] == [0] * 4, errors
+    for name in parties:
+        assert list((tmp_path / name / "outputs").rglob("*.safetensors"))
+
+
+def test_all_configs_may_be_tables_or_files(memory_url: str, tmp_path: Path) -> None:
+    # Given: the same run by tables, by files and by configs that were made of tables
+    write_data(tmp_path)
+    optim = {"aggregator": {"name": "averaging", "config": {"steps_weighted": True}}, "client_opt": {"lrate": 0.1}}
+    run = RUN | {"register": 2, "seed": 3}
+    (tmp_path / "optim.toml").write_text(
+        'aggregator = { name = "averaging", config = { steps_weighted = true } }\nclient_opt = { lrate = 0.1 }\n'
+    )
+    (tmp_path / "run.toml").write_text(
+        "rounds = 3\nregister = 2\nseed = 3\ntraining = { n_epoch = 2, batch_size = 8, drop_remainder = false }\n"
+    )
+    (tmp_path / "netwk.toml").write_text(f'protocol = "memory"\nuri = "{memory_url}-files"\n')
+    netwk = {"protocol": "memory", "uri": f"{memory_url}-tables"}
+    made = fl.communication.NetworkServerConfig.from_config(netwk | {"uri": f"{memory_url}-made"})
+    ways: dict[str, tuple[Any, Any, Any]] = {
+        "tables": (netwk, optim, run),
+        "files": (tmp_path / "netwk.toml", str(tmp_path / "optim.toml"), tmp_path / "run.toml"),
+        "made": (made, FLOptimConfig.from_config(optim), FLRunConfig.from_config(run)),
+    }
+
+    # When
+    outcomes = {}
+    for way, configs in ways.items():
+        with clients_as_threads(f"{memory_url}-{way}", tmp_path):
+            outcomes[way] = server(configs[0], tmp_path, optim=configs[1]).run(configs[2])
+
+    # Then
+    assert outcomes["tables"].weights is not None
+    assert outcomes["tables"].weights == outcomes["files"].weights == outcomes["made"].weights
+
+
+def test_a_site_that_hides_its_metrics_still_tells_its_loss(memory_url: str, tmp_path: Path) -> None:
+    # Given one site of two that hides them
+    write_data(tmp_path)
+    netwk = fl.communication.NetworkServerConfig(protocol="memory", uri=memory_url)
+    metrics = [("binary-classif", {"label": "yes"}), fl.metrics.BinaryRocAUC(label="yes")]
+
+    # When
+    with clients_as_threads(memory_url, tmp_path, hide_metrics="bee"):
+        row = server(netwk, tmp_path, metrics=metrics).run(FLRunConfig.from_params(**RUN)).history.table()[-1]
+
+    # Then metrics are of the other's 60 samples, and the loss is of both
+    assert (row["binary-classif/n"], row["binary-roc/n"]) == (60, 60)
+    assert row["loss"] == pytest.approx((row["loss of ant"] + row["loss of bee"]) / 2)
 
 
 async def test_a_submitted_run_is_left_to_the_workers(memory_url: str, tmp_path: Path) -> None:
