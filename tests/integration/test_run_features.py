@@ -1,16 +1,20 @@
 """What a run's table asks for, as its parties see it."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fl.client.setup import site_from_data
 from fl.core.checkpoint import Checkpointer
 from fl.core.vector import NumpyVector
 from fl.main.initial import load_initial
 from fl.run.events import Kind, Note, RoundCommitted, RoundOpened, Status
+from fl.run.spec import RunSpec
 from fl.wire.envelope import Body
-from fl.wire.messages_pb2 import Error, EvaluateRequest, TrainRequest
+from fl.wire.messages_pb2 import Error, EvaluateReply, EvaluateRequest, TrainRequest
 from tests.integration.parties import Parties
 from tests.integration.world import N_FEATURES, Puppet, make_spec, of_kind, regression, run_here
 
@@ -132,3 +136,132 @@ async def test_the_same_seed_asks_the_same_clients_in_another_run(memory_url: st
 
     first, second = ([one.participants for one in of_kind(log, RoundOpened)] for log in logs)
     assert first == second
+
+
+# ---- evaluations -----------------------------------------------------------------------------------------------------
+
+
+async def test_evaluations_come_as_often_as_asked_for_and_after_the_last_round(memory_url: str) -> None:
+    datasets = {"ant": regression(0), "bee": regression(1)}
+
+    _, records = await run_here(memory_url, make_spec(rounds=5, clients=2, evaluate={"frequency": 2}), datasets)
+
+    assert [one.round for one in of_kind(records, RoundCommitted) if one.kind is Kind.EVALUATE] == [2, 4, 5]
+
+
+def is_nan(reply: EvaluateReply) -> None:
+    reply.loss_sum = math.nan
+
+
+@pytest.mark.parametrize(
+    ("lie", "best_round"),
+    [(lambda _: None, 3), (is_nan, 2)],
+    ids=["a loss that stays", "a loss that is NaN"],
+)
+async def test_a_run_stops_early_when_the_loss_is_stuck(
+    memory_url: str, lie: Callable[[EvaluateReply], None], best_round: int
+) -> None:
+    ant = Puppet("ant", lie_about_loss=lie)
+    spec = make_spec(rounds=9, clients=1, early_stop={"patience": 2})
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(spec, START)
+        parties.worker()
+        parties.puppet(ant, submission.run)
+        outcome = await parties.outcome(submission)
+
+    assert outcome.status is Status.FINISHED
+    assert outcome.reason.startswith("early stopping after round ")
+    assert outcome.best_round == best_round
+
+
+async def test_a_site_that_keeps_its_metrics_counts_in_the_loss_and_the_metrics_are_those_of_the_others(
+    memory_url: str,
+) -> None:
+    datasets = {name: regression(seed) for seed, name in enumerate(NAMES)}
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(make_spec(rounds=1))
+        parties.worker()
+        for name, data in datasets.items():
+            parties.daemon(await site_from_data(name, data, share_metrics=name != "cat"))
+        await parties.outcome(submission)
+        records = await parties.records(submission)
+
+    (evaluation,) = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.EVALUATE]
+    losses = {one.client: one.loss for one in evaluation.participants}
+    metrics = {metric.name: metric.values[0] for metric in evaluation.metrics}
+    assert list(losses) == list(NAMES)
+    assert evaluation.loss == pytest.approx(np.mean(list(losses.values())))
+    # the loss of a sample is half its squared error
+    assert metrics["mse"] == pytest.approx(losses["ant"] + losses["bee"])
+    assert metrics["mse/n"] == 80
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_round_closes_at_its_deadline_with_enough_replies(memory_url: str) -> None:
+    ant, bee, cat = (Puppet(name) for name in NAMES)
+    cat.withhold(1)
+    spec = make_spec(rounds=1, deadline=0.5, min_replies=2, evaluate=False)
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(spec, START)
+        parties.worker()
+        for puppet in (ant, bee, cat):
+            parties.puppet(puppet, submission.run)
+        outcome = await parties.outcome(submission)
+        (committed,) = of_kind(await parties.records(submission), RoundCommitted)
+
+    assert outcome.status is Status.FINISHED
+    assert [result.client for result in committed.participants] == ["ant", "bee"]
+    assert committed.dropped == (Note("cat", "no answer in time"),)
+
+
+async def test_a_round_with_too_few_replies_at_its_deadline_ends_the_run(memory_url: str) -> None:
+    ant, bee, cat = (Puppet(name) for name in NAMES)
+    cat.withhold(1)
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(make_spec(rounds=1, deadline=0.5, min_replies=3), START)
+        parties.worker()
+        for puppet in (ant, bee, cat):
+            parties.puppet(puppet, submission.run)
+        outcome = await parties.outcome(submission)
+
+    assert outcome.status is Status.FAILED
+    assert outcome.reason == "train round 1: 2 of at least 3 replies; cat: no answer in time"
+
+
+@pytest.mark.parametrize(
+    ("limits", "n_steps"),
+    [({"n_epoch": 2}, 10), ({"n_epoch": 2, "n_steps": 3}, 3), ({"n_epoch": None, "timeout": 1e-9}, 1)],
+    ids=["epochs", "steps", "seconds"],
+)
+async def test_a_client_trains_as_long_as_the_first_limit_lets_it(
+    memory_url: str, limits: dict[str, object], n_steps: int
+) -> None:
+    spec = make_spec(rounds=2, clients=1, training={"batch_size": 8, **limits})
+
+    _, records = await run_here(memory_url, spec, {"ant": regression(0)})
+
+    trainings = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
+    assert [one.participants[0].n_steps for one in trainings] == [n_steps] * 2
+
+
+async def test_a_schedule_by_rounds_reaches_the_clients(memory_url: str) -> None:
+    data = regression(0)
+    rate = {"name": "cosine-annealing", "base": 0.2, "n": 4, "step_level": False}
+    tables = make_spec(rounds=3, clients=1, training={"batch_size": 40}).model_dump(by_alias=True)
+    spec = RunSpec.parse({**tables, "optim": {"client_opt": {"lrate": rate}}}, "test")
+
+    outcome, records = await run_here(memory_url, spec, {"ant": data}, weights=START)
+
+    # one step a round over all samples, by the rates 0.1·(1 + cos(π·t/4))
+    batch = data.train.take(slice(None))
+    x, weights = np.column_stack([batch.x, np.ones(40)]), START.flat.copy()
+    updates = []
+    for t in range(3):
+        step = 0.1 * (1 + math.cos(math.pi * t / 4)) * x.T @ (x @ weights - batch.y) / 40
+        updates.append(np.linalg.norm(step))
+        weights -= step
+    trainings = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
+    assert [one.participants[0].update_norm for one in trainings] == pytest.approx(updates)
+    assert outcome.status is Status.FINISHED
