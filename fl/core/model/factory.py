@@ -6,6 +6,7 @@
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ class Factory:
         return made if given is None else given
 
     def to_config(self) -> dict[str, Any]:
-        return {"factory": self.path, "kwargs": dict(self.kwargs)}
+        return {"factory": self.path, "kwargs": deepcopy(self.kwargs)}
 
 
 def factory_in(kind: str, described: tuple[str, Any], factory: str | None, kwargs: Any) -> Factory | None:

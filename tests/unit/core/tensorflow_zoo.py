@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import keras
@@ -13,6 +14,7 @@ import numpy as np
 from fl.core.dataset import Batch
 from fl.core.model.tensorflow import TensorflowModel
 from fl.core.vector import Array
+from fl.core.vector.tensorflow_vector import TensorflowVector
 
 layers = keras.layers
 N = 6
@@ -147,6 +149,22 @@ def as_float64(case: Case) -> Case:
             keras.config.set_dtype_policy(before[1])
 
     return case._replace(build=build)
+
+
+@cache
+def _made(name: str, double: bool) -> tuple[TensorflowModel, TensorflowVector]:
+    model = (as_float64(ZOO[name]) if double else ZOO[name]).model()
+    return model, model.get_weights()
+
+
+def model_of(name: str, *, double: bool = False) -> TensorflowModel:
+    """One model for all tests, since graphs take long to trace, with the weights that it began with.
+
+    Tests that initialise or move a model make their own.
+    """
+    model, start = _made(name, double)
+    model.set_weights(start)
+    return model
 
 
 class Plain(keras.Model):  # type: ignore[misc]  # mypy does not read Keras

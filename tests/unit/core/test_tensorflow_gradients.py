@@ -16,9 +16,9 @@ from fl.core.training import Effort, evaluate_round, train_round
 from fl.core.vector import Array, NumpyVector
 from fl.errors import ConfigError, DataError, ModelError
 from tests.unit.core import tensorflow_zoo as zoo
-from tests.unit.core.tensorflow_zoo import ZOO, Case, as_float64
+from tests.unit.core.tensorflow_zoo import ZOO, Case, as_float64, model_of
 
-CLIPPABLE = ["mlp", "cnn", "embedding", "attention", "frozen base", "regularized", "two inputs"]
+CLIPPABLE = ["mlp", "cnn", "embedding", "lstm", "attention", "frozen base", "regularized", "two inputs"]
 
 
 def keras_loss(case: Case, model: Any, batch: Batch) -> float:
@@ -53,19 +53,18 @@ def rows(batch: Batch, index: slice | Array) -> Batch:
 
 @pytest.mark.parametrize(
     ("name", "weighted"),
-    [*((name, False) for name in ZOO if name != "dropout"), ("mlp", True), ("lstm", True), ("regularized", True)],
+    [*((name, False) for name in ZOO if name != "dropout"), ("lstm", True), ("regularized", True)],
 )
 def test_a_gradient_is_the_slope_that_finite_differences_see(name: str, weighted: bool) -> None:
     # Given a model in float64
-    case = as_float64(ZOO[name])
-    model, batch = case.model(), case.batch(weighted=weighted)
-    # When its loss is differentiated along random directions
+    case, model = as_float64(ZOO[name]), model_of(name, double=True)
+    batch = case.batch(weighted=weighted)
+    # When its loss is differentiated along a random direction
     gradient = model.compute_batch_gradients(batch).to_numpy().flat
-    for seed in range(2):
-        direction = np.random.default_rng(seed).normal(size=gradient.size)
-        numeric = slope(case, model, batch, direction)
-        # Then that is the gradient's part in them
-        np.testing.assert_allclose(gradient @ direction, numeric, rtol=1e-5, atol=1e-7)
+    direction = np.random.default_rng(0).normal(size=gradient.size)
+    numeric = slope(case, model, batch, direction)
+    # Then that is the gradient's part in it
+    np.testing.assert_allclose(gradient @ direction, numeric, rtol=1e-5, atol=1e-7)
 
 
 def test_frozen_statistics_are_what_batch_norm_computes_with_in_training() -> None:
@@ -92,14 +91,14 @@ def test_running_a_model_to_learn_moves_its_statistics(buffers: Any) -> None:
     assert changed == {"norm/moving_mean", "norm/moving_variance"}
 
 
-@pytest.mark.parametrize("per_tensor", [False, True])
-@pytest.mark.parametrize("name", [*CLIPPABLE, "lstm"])
+@pytest.mark.parametrize(
+    ("name", "per_tensor"), [*((name, False) for name in CLIPPABLE), ("mlp", True), ("lstm", True)]
+)
 def test_clipping_bounds_each_weighted_samples_gradient(
     monkeypatch: pytest.MonkeyPatch, name: str, per_tensor: bool
 ) -> None:
     # Given gradients of single samples, and room for two of them at a time
-    case = as_float64(ZOO[name])
-    model, batch = case.model(), case.batch(weighted=True)
+    model, batch = model_of(name, double=True), ZOO[name].batch(weighted=True)
     monkeypatch.setattr(steps, "SAMPLE_GRADIENT_ELEMENTS", 2 * model.get_weights(trainable=True).layout.size)
     singles = [model.compute_batch_gradients(rows(batch, slice(i, i + 1))).to_numpy() for i in range(zoo.N)]
     bound = float(np.median([single.norm() for single in singles])) * (0.5 if per_tensor else 1.0)
@@ -115,8 +114,7 @@ def test_clipping_bounds_each_weighted_samples_gradient(
 
 def test_clipped_samples_draw_a_dropout_mask_each() -> None:
     # Given twice the same sample
-    case = ZOO["dropout"]
-    model, one = case.model(), rows(case.batch(), slice(0, 1))
+    model, one = model_of("dropout"), rows(ZOO["dropout"].batch(), slice(0, 1))
     twice = Batch(np.repeat(one.x, 2, axis=0), np.repeat(one.y, 2))
     model.start_round(np.random.default_rng(0))
     both = model.compute_batch_gradients(twice, 1e6)
@@ -130,19 +128,19 @@ def test_clipped_samples_draw_a_dropout_mask_each() -> None:
 def test_layers_that_mix_samples_are_named_where_clipping_is_asked_for() -> None:
     case = ZOO["batch norm"]
     with pytest.raises(ModelError, match=r"layer 'norm' computes with the statistics of the batch"):
-        case.model().compute_batch_gradients(case.batch(), 1.0)
+        model_of("batch norm").compute_batch_gradients(case.batch(), 1.0)
 
 
 @pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan")])
 def test_a_bound_that_is_no_bound_is_refused(max_norm: float) -> None:
     with pytest.raises(ConfigError, match="norm above 0"):
-        ZOO["mlp"].model().compute_batch_gradients(ZOO["mlp"].batch(), max_norm)
+        model_of("mlp").compute_batch_gradients(ZOO["mlp"].batch(), max_norm)
 
 
 @pytest.mark.parametrize("max_norm", [None, 1.0])
 @pytest.mark.parametrize("name", ["mlp", "regularized"])
 def test_an_empty_batch_has_no_gradient(name: str, max_norm: float | None) -> None:
-    model, batch = ZOO[name].model(), ZOO[name].batch()
+    model, batch = model_of(name), ZOO[name].batch()
     assert not np.asarray(model.compute_batch_gradients(rows(batch, slice(0, 0)), max_norm).flat).any()
 
 
@@ -156,7 +154,7 @@ def test_a_weight_that_no_output_depends_on_has_a_gradient_of_zero() -> None:
     assert np.asarray(gradient["seeing/kernel"]).any()
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "embedding", "lstm", "batch norm", "frozen base", "regularized"])
+@pytest.mark.parametrize("name", ["cnn", "embedding", "batch norm", "regularized"])
 def test_steps_are_those_of_kerass_own_sgd(name: str) -> None:
     # Given the same model with Keras's own optimizer
     case = ZOO[name]
@@ -195,8 +193,7 @@ def test_a_layer_of_one_output_learns_as_logistic_regression_in_numpy_does() -> 
 
 
 def test_a_round_done_again_gives_the_same_bits() -> None:
-    case = ZOO["dropout"]
-    model = case.model()
+    case, model = ZOO["dropout"], model_of("dropout")
     start = model.get_weights()
     ends = []
     for seed in (7, 7, 8):
@@ -210,7 +207,7 @@ def test_a_round_done_again_gives_the_same_bits() -> None:
 
 
 def test_dropout_does_not_draw_the_same_mask_in_every_step() -> None:
-    model, batch = ZOO["dropout"].model(), ZOO["dropout"].batch()
+    model, batch = model_of("dropout"), ZOO["dropout"].batch()
     first, second = (model.compute_batch_gradients(batch).to_numpy() for _ in range(2))
     assert first != second
 
@@ -250,7 +247,7 @@ def test_constraints_hold_after_an_update() -> None:
 
 
 def test_an_update_of_another_layout_is_refused() -> None:
-    model = ZOO["mlp"].model()
+    model = model_of("mlp")
     with pytest.raises(ValueError, match="against other: float32"):
         model.apply_updates(NumpyVector.from_arrays({"other": np.zeros(3, np.float32)}))
 
@@ -259,12 +256,11 @@ def test_an_update_of_another_layout_is_refused() -> None:
 def test_sample_weights_that_are_none_are_refused(weights: Array) -> None:
     batch = ZOO["mlp"].batch()._replace(weights=weights)
     with pytest.raises(DataError, match="sample weights"):
-        ZOO["mlp"].model().compute_batch_gradients(batch)
+        model_of("mlp").compute_batch_gradients(batch)
 
 
 def test_a_step_that_xla_compiled_is_the_same_step() -> None:
-    case = ZOO["mlp"]
-    model = case.model()
+    case, model = ZOO["mlp"], model_of("mlp")
     compiled = TensorflowModel.from_config({**model.get_config(), "jit_compile": True})
     compiled.set_weights(model.get_weights())
     expected, batch = model.compute_batch_gradients(case.batch()), case.batch()

@@ -18,7 +18,7 @@ from fl.core.optimizer import Optimizer
 from fl.core.vector import Array, NumpyVector
 from fl.errors import ConfigError, DataError, ModelError
 from tests.unit.core import tensorflow_zoo as zoo
-from tests.unit.core.tensorflow_zoo import LOGITS, ZOO, BatchLoss, Plain, Scale, Stranger, sequential
+from tests.unit.core.tensorflow_zoo import LOGITS, ZOO, BatchLoss, Plain, Scale, Stranger, model_of, sequential
 
 layers = keras.layers
 HERE = "tests.unit.core.tensorflow_zoo"
@@ -40,17 +40,6 @@ def allowed() -> Any:
 # --- weights
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_weights_that_are_read_and_set_are_the_same(name: str) -> None:
-    # Given two models of one kind that start differently
-    first, second = ZOO[name].model(), TensorflowModel.from_config(ZOO[name].model().get_config())
-    second.set_weights(NumpyVector(second.get_weights().layout, first.get_weights().to_numpy().flat))
-    # Then what one has, the other has, and computes with
-    batch = ZOO[name].batch()
-    np.testing.assert_array_equal(first.get_weights().flat, second.get_weights().flat)
-    np.testing.assert_allclose(first.forward(batch), second.forward(batch), rtol=1e-6)
-
-
 @pytest.mark.parametrize(("buffers", "role"), [("average", Role.BUFFER), ("local", Role.FIXED), ("frozen", Role.FIXED)])
 def test_statistics_have_the_role_that_their_policy_gives_them(buffers: Any, role: Role) -> None:
     model = ZOO["batch norm"].model(buffers=buffers)
@@ -60,7 +49,7 @@ def test_statistics_have_the_role_that_their_policy_gives_them(buffers: Any, rol
 
 
 def test_everything_in_a_frozen_layer_is_fixed() -> None:
-    model = ZOO["frozen base"].model()
+    model = model_of("frozen base")
     fixed, trainable = numbers(model, Role.FIXED), model.get_weights(trainable=True).layout
     assert len(fixed) == 6
     assert [spec.shape for spec in trainable.specs] == [(5, 3), (3,)]
@@ -68,7 +57,7 @@ def test_everything_in_a_frozen_layer_is_fixed() -> None:
 
 @pytest.mark.parametrize("role", [Role.TRAINABLE, Role.BUFFER])
 def test_weights_of_one_role_leave_the_others_alone(role: Role) -> None:
-    model = ZOO["batch norm"].model()
+    model = model_of("batch norm")
     before = numbers(model)
     part = model.get_weights().select(role)
     model.set_weights(part + 1.0)
@@ -77,7 +66,7 @@ def test_weights_of_one_role_leave_the_others_alone(role: Role) -> None:
 
 
 def test_weights_that_are_read_do_not_change_with_the_model() -> None:
-    model = ZOO["mlp"].model()
+    model = model_of("mlp")
     weights = model.get_weights()
     before = weights.to_numpy().copy()
     Optimizer(0.1).run_train_step(model, ZOO["mlp"].batch())
@@ -85,7 +74,7 @@ def test_weights_that_are_read_do_not_change_with_the_model() -> None:
 
 
 def test_weights_that_are_not_the_trainable_ones_are_refused_where_those_are_meant() -> None:
-    model = ZOO["batch norm"].model()
+    model = model_of("batch norm")
     with pytest.raises(ValueError, match="norm/moving_mean"):
         model.set_weights(model.get_weights(), trainable=True)
 
@@ -170,21 +159,38 @@ def test_a_subclassed_model_of_a_factory_learns(allowed: None) -> None:
 
 
 @pytest.mark.parametrize("name", ZOO)
-@pytest.mark.parametrize("buffers", ["average", "local"])
-def test_a_config_goes_through_json_and_builds_the_same_model(name: str, buffers: Any) -> None:
+def test_a_model_of_a_sent_config_with_the_weights_of_another_computes_as_that_one(name: str) -> None:
     # Given a model's config, as text
-    model = ZOO[name].model(buffers=buffers)
+    model, batch = model_of(name), ZOO[name].batch()
     config = json.loads(json.dumps(model.get_config()))
     # When it is built somewhere else, with these weights
     built = Model.registry.build(("tensorflow", config))
-    built.set_weights(model.get_weights())
+    built.set_weights(model.get_weights().to_numpy())
     # Then it is that model
     assert built.get_config() == model.get_config()
-    batch = ZOO[name].batch()
-    if not name.startswith("dropout"):
-        np.testing.assert_allclose(
-            built.compute_batch_gradients(batch).flat, model.compute_batch_gradients(batch).flat, rtol=1e-5, atol=1e-7
-        )
+    assert built.get_weights().to_numpy() == model.get_weights().to_numpy()
+    np.testing.assert_allclose(built.forward(batch), model.forward(batch), rtol=1e-6)
+
+
+def test_what_layers_do_in_training_only_and_the_options_go_through_a_config_too() -> None:
+    # Given a model with penalties and statistics
+    original = sequential(layers.Dense(3, kernel_regularizer="l2"), layers.BatchNormalization(), shape=(4,))
+    model, batch = TensorflowModel(original, LOGITS, buffers="local"), ZOO["mlp"].batch()
+    # When another is built of its config
+    built = TensorflowModel.from_config(json.loads(json.dumps(model.get_config())))
+    built.set_weights(model.get_weights())
+    # Then they have the same gradient and statistics
+    mine, theirs = (one.compute_batch_gradients(batch).flat for one in (model, built))
+    np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
+    assert built.get_state()["buffers"].to_numpy() == model.get_state()["buffers"].to_numpy()
+
+
+@pytest.mark.parametrize("key", ["architecture", "loss"])
+def test_who_changes_a_config_changes_no_model(key: str) -> None:
+    model = model_of("mlp")
+    before = json.dumps(model.get_config())
+    model.get_config()[key]["config"].clear()
+    assert json.dumps(model.get_config()) == before
 
 
 def test_a_lambda_layer_is_refused_with_advice() -> None:
@@ -210,14 +216,14 @@ def test_a_class_that_is_registered_nowhere_is_refused_with_advice(model: Any) -
     ],
 )
 def test_a_config_that_names_what_is_no_harmless_part_of_keras_is_refused(name: str, thing: dict[str, Any]) -> None:
-    config = ZOO["mlp"].model().get_config()
+    config = model_of("mlp").get_config()
     config["architecture"]["config"]["layers"][1]["config"]["activation"] = thing
     with pytest.raises(ModelError, match=r"cannot be part of a config|neither Keras's nor registered"):
         TensorflowModel.from_config(config)
 
 
 def test_a_config_that_keras_cannot_build_is_a_model_error() -> None:
-    config = ZOO["mlp"].model().get_config()
+    config = model_of("mlp").get_config()
     config["architecture"]["config"]["layers"][1]["config"]["units"] = -3
     with pytest.raises(ModelError, match="Keras cannot build this config"):
         TensorflowModel.from_config(config)
@@ -275,7 +281,7 @@ def test_a_config_that_lacks_something_is_told_in_words(allowed: None, config: d
 
 
 def test_an_architecture_without_a_loss_is_told_in_words() -> None:
-    config = {"architecture": ZOO["mlp"].model().get_config()["architecture"]}
+    config = {"architecture": model_of("mlp").get_config()["architecture"]}
     with pytest.raises(ConfigError, match="tensorflow: option 'loss' is missing"):
         TensorflowModel.from_config(config)
 
@@ -306,11 +312,6 @@ def test_samples_of_another_shape_than_the_models_are_a_model_error_that_names_b
         ZOO["mlp"].model().initialize(DataInfo(9, 7, (0, 7)))
 
 
-def test_more_classes_than_outputs_are_a_model_error() -> None:
-    with pytest.raises(ModelError, match=r"4 classes.*tell 3 apart"):
-        ZOO["mlp"].model().initialize(DataInfo(9, 4, (0, 4), (0, 1, 2, 3)))
-
-
 @pytest.mark.parametrize(
     ("x", "text"),
     [
@@ -322,7 +323,7 @@ def test_more_classes_than_outputs_are_a_model_error() -> None:
 )
 def test_samples_that_do_not_fit_are_a_data_error_in_words(x: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
-        ZOO["mlp"].model().compute_batch_gradients(Batch(x, np.zeros(2, np.int64)))
+        model_of("mlp").compute_batch_gradients(Batch(x, np.zeros(2, np.int64)))
 
 
 @pytest.mark.parametrize(
@@ -339,18 +340,7 @@ def test_samples_that_do_not_fit_are_a_data_error_in_words(x: Any, text: str) ->
 )
 def test_targets_that_do_not_fit_are_a_data_error_in_words(y: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
-        ZOO["mlp"].model().compute_batch_gradients(Batch(np.ones((2, 4)), y))
-
-
-@pytest.mark.parametrize("classes", [("cat", "dog", "emu"), (3, 5, 9)])
-def test_labels_are_counted_in_the_order_of_the_sorted_classes(classes: Any) -> None:
-    model, batch = ZOO["mlp"].model(), ZOO["mlp"].batch()
-    expected = model.loss_function(batch.y, model.forward(batch))
-    model.initialize(DataInfo(9, 4, (0, 4), classes))
-    labels = np.asarray(classes)[batch.y]
-    np.testing.assert_allclose(model.loss_function(labels, model.forward(batch)), expected)
-    with pytest.raises(DataError, match="is none of the classes"):
-        model.loss_function(np.asarray(["yak" if classes[0] == "cat" else 4]), model.forward(Batch(batch.x[:1])))
+        model_of("mlp").compute_batch_gradients(Batch(np.ones((2, 4)), y))
 
 
 def test_one_hot_targets_are_made_of_labels_and_taken_as_they_are() -> None:
@@ -362,20 +352,12 @@ def test_one_hot_targets_are_made_of_labels_and_taken_as_they_are() -> None:
     )
 
 
-@pytest.mark.parametrize("loss", ["hinge", "binary_crossentropy"])
-def test_two_labels_in_words_are_the_two_sides_of_a_binary_loss(loss: str) -> None:
-    model = TensorflowModel(sequential(layers.Dense(1, activation="sigmoid"), shape=(4,)), loss)
+def test_two_labels_in_words_are_the_two_sides_of_a_hinge_loss() -> None:
+    model = TensorflowModel(sequential(layers.Dense(1, activation="sigmoid"), shape=(4,)), "hinge")
     raw = model.forward(Batch(np.eye(4)))
     expected = model.loss_function(np.array([0, 1, 1, 0]), raw)
     model.initialize(DataInfo(9, 4, (0, 4), ("no", "yes")))
     np.testing.assert_allclose(model.loss_function(np.array(["no", "yes", "yes", "no"]), raw), expected)
-
-
-def test_whole_numbers_are_values_where_values_are_predicted() -> None:
-    model = TensorflowModel(sequential(layers.Dense(1), shape=(4,)), "mse")
-    model.initialize(DataInfo(9, 4, (0, 4), (10, 20, 30)))
-    raw = model.forward(Batch(np.zeros((2, 4))))
-    np.testing.assert_allclose(model.loss_function(np.array([10, 30]), raw), [100.0, 900.0])
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 1)])
@@ -428,7 +410,7 @@ def test_several_outputs_are_refused() -> None:
 
 
 def test_inputs_may_come_by_name_or_in_order() -> None:
-    model, batch = ZOO["two inputs"].model(), ZOO["two inputs"].batch()
+    model, batch = model_of("two inputs"), ZOO["two inputs"].batch()
     named = Batch({"right": batch.x[1], "left": batch.x[0]})
     np.testing.assert_array_equal(model.forward(named), model.forward(batch))
     with pytest.raises(DataError, match="inputs are named left, right, but the samples have left, wrong"):
@@ -471,8 +453,8 @@ def test_moving_a_model_keeps_its_weights() -> None:
 
 def test_models_in_several_threads_learn_as_they_do_alone() -> None:
     # Given what each model comes to alone
-    config, case = ZOO["dropout"].model().get_config(), ZOO["dropout"]
-    start = ZOO["dropout"].model().get_weights().to_numpy()
+    config, case = model_of("dropout").get_config(), ZOO["dropout"]
+    start = model_of("dropout").get_weights().to_numpy()
 
     def learn(seed: int) -> NumpyVector:
         model = TensorflowModel.from_config(config)
@@ -482,13 +464,13 @@ def test_models_in_several_threads_learn_as_they_do_alone() -> None:
             Optimizer(0.1).run_train_step(model, case.batch(number))
         return model.get_weights().to_numpy()
 
-    alone = [learn(seed) for seed in range(3)]
+    alone = [learn(seed) for seed in range(2)]
     # When they learn at the same time
     together: dict[int, NumpyVector] = {}
-    threads = [threading.Thread(target=lambda seed=seed: together.update({seed: learn(seed)})) for seed in range(3)]
+    threads = [threading.Thread(target=lambda seed=seed: together.update({seed: learn(seed)})) for seed in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     # Then they come to the same
-    assert [together[seed] for seed in range(3)] == alone
+    assert [together[seed] for seed in range(2)] == alone

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 import keras
@@ -57,7 +58,7 @@ class SampleLoss:
         self.ignored: int | None = options.get("ignore_class")
 
     def get_config(self) -> dict[str, Any]:
-        return self._config
+        return deepcopy(self._config)
 
     def __call__(self, y: Any, raw: Any) -> Any:
         """Losses as a tensor of shape (n,), of targets and the model's output, in the dtype of the output.

@@ -168,9 +168,7 @@ class TensorflowModel(Model):
         if y.shape[:1] != (n_samples,):
             raise DataError(f"a batch of {n_samples} samples has targets of shape {y.shape}: give one to each")
         if n_samples == 0:
-            return TensorflowVector(
-                weights.trainable, tf.zeros([weights.trainable.float_size], weights.trainable.float_dtype)
-            )
+            return weights.zeros()
         if max_norm is None:
             flat = self._steps.gradient(x, y, self._sample_weights(batch, n_samples))
         else:
@@ -240,7 +238,7 @@ class TensorflowModel(Model):
         named = named_variables(
             self._model, self._buffers, names_are_given=not isinstance(self._recipe.source, Factory)
         )
-        self._weights = Weights(named, statistics_are_local=self._buffers == "local")
+        self._weights = Weights(named, statistics_are_local=self._buffers == "local", device=self._device)
         if self._buffers == "frozen":
             freeze_statistics(self._model)
         self._inputs = Inputs(self._model, self._weights.layout.float_dtype)

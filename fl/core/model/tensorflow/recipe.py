@@ -1,8 +1,8 @@
 """How a Keras model is made again in another process: from Keras's own JSON, or by a factory. Never from a pickle."""
 
-import copy
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -47,7 +47,8 @@ class Recipe:
         return cls(describe(model))
 
     def config(self) -> dict[str, Any]:
-        return self.source.to_config() if isinstance(self.source, Factory) else {"architecture": self.source}
+        """A copy, as what builds the model must not change with it."""
+        return self.source.to_config() if isinstance(self.source, Factory) else {"architecture": deepcopy(self.source)}
 
     def build(self) -> Any:
         """A new model. Raises `ModelError`, or `ConfigError` for a factory that is not allowed here."""
@@ -87,7 +88,7 @@ def restore(config: Any) -> Any:
     check(config)
     try:
         # some of Keras's classes take entries out of the config they are given
-        return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
+        return keras.saving.deserialize_keras_object(deepcopy(config), safe_mode=True)
     except FluffleError:
         raise
     except Exception as error:  # layers raise whatever they like on arguments that a config made up

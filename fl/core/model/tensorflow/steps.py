@@ -31,9 +31,10 @@ class Compiled:
         self._graph: Any = None
 
     def __call__(self, *arrays: Array) -> Any:
-        if not self._fits(arrays):
-            self._trace(arrays)
-        return self._graph(*map(tf.constant, arrays))
+        with tf.device(self._device):  # where variables are, TensorFlow would not compute of its own accord
+            if not self._fits(arrays):
+                self._trace(arrays)
+            return self._graph(*map(tf.constant, arrays))
 
     def _fits(self, arrays: tuple[Array, ...]) -> bool:
         if len(arrays) != len(self._specs):
@@ -49,8 +50,7 @@ class Compiled:
     def _trace(self, arrays: tuple[Array, ...]) -> None:
         before = dict(enumerate(self._specs))
         specs = [_opened(array, before.get(place)) for place, array in enumerate(arrays)]
-        with tf.device(self._device):
-            self._graph = self._function.get_concrete_function(*(tf.TensorSpec(shape, dtype) for dtype, shape in specs))
+        self._graph = self._function.get_concrete_function(*(tf.TensorSpec(shape, dtype) for dtype, shape in specs))
         self._specs = specs
 
 
@@ -69,6 +69,7 @@ class Steps:
         self._weights = weights
         self._loss = loss
         self._inputs = inputs
+        self._device = device
         self._seeds = generators(model)
         self._has_loops = has_layer(model, keras.layers.RNN)
         self._gradient = Compiled(self._mean_gradient, device=device, jit=jit)
@@ -94,7 +95,8 @@ class Steps:
                 self._clipped[per_tensor](bound, weights[part], y[part], *(array[part] for array in x))
                 for part in _parts(len(y), self._weights.trainable.float_size)
             ]
-        return tf.add_n(sums) / len(y)
+        with tf.device(self._device):
+            return tf.add_n(sums) / len(y)
 
     def outputs(self, x: list[Array]) -> Any:
         with _in_words(x):

@@ -95,10 +95,11 @@ def has_layer(model: Any, kind: type) -> bool:
 
 
 class Weights:
-    """Reads and writes the variables of a model as vectors. Raises `ModelError` for what is no vector."""
+    """Reads and writes the variables of a model as vectors on its device. Raises `ModelError` for what is none."""
 
-    def __init__(self, named: list[Named], *, statistics_are_local: bool) -> None:
+    def __init__(self, named: list[Named], *, statistics_are_local: bool, device: str) -> None:
         self._named = named
+        self._device = device
         self._local = [one for one in named if one.is_statistic and statistics_are_local]
         self.layout = _layout(named)
         self.local = _layout(self._local)
@@ -111,12 +112,19 @@ class Weights:
         self._subtract = tf.function(self._take_off, autograph=False, input_signature=[floats]).get_concrete_function()
 
     def read_trainable(self) -> TensorflowVector:
-        return TensorflowVector(self.trainable, self._read())
+        with tf.device(self._device):
+            return TensorflowVector(self.trainable, self._read())
+
+    def zeros(self) -> TensorflowVector:
+        """A gradient of nothing."""
+        with tf.device(self._device):
+            return TensorflowVector(self.trainable, tf.zeros([self.trainable.float_size], self.trainable.float_dtype))
 
     def read(self, *roles: Role) -> TensorflowVector:
         """The tensors of these roles, or all, as a copy."""
         layout = self.layout.select(*roles) if roles else self.layout
-        return _vector(layout, [one for one in self._named if not roles or one.role in roles])
+        with tf.device(self._device):
+            return _vector(layout, [one for one in self._named if not roles or one.role in roles])
 
     def write(self, vector: Vector) -> None:
         """Copy in the tensors of all the roles that the vector has. Raises `ValueError` naming what differs."""
@@ -126,7 +134,8 @@ class Weights:
 
     def read_local(self) -> TensorflowVector:
         """The statistics that each site keeps to itself."""
-        return _vector(self.local, self._local)
+        with tf.device(self._device):
+            return _vector(self.local, self._local)
 
     def write_local(self, vector: Vector) -> None:
         """Raises `ValueError` naming what differs."""
@@ -135,7 +144,8 @@ class Weights:
 
     def subtract(self, flat: Any) -> None:
         """Take a buffer off the trainable weights, and apply the layers' constraints."""
-        self._subtract(flat)
+        with tf.device(self._device):
+            self._subtract(flat)
 
     def _flat(self) -> Any:
         return tf.concat([tf.reshape(variable.value, [-1]) for variable in self.variables], 0)
