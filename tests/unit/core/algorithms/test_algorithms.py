@@ -162,9 +162,9 @@ ELEMENTWISE = pytest.mark.parametrize(
 @ELEMENTWISE
 def test_a_long_vector_is_treated_at_each_element_as_a_short_one(algorithm: Algorithm, backend: Backend) -> None:
     # Given more elements than any framework goes through at a time, and no multiple of that
-    size, (gradients, _) = 400_001, inputs()
+    size, (gradients, _) = 270_001, inputs()
     at_long, at_short = algorithm.optimizer(0.5), algorithm.optimizer(0.5)
-    for g in gradients:
+    for g in gradients[:3]:
         long, short = (
             backend.make(NumpyVector.from_arrays({"w": np.resize(g, n).astype("float32")})) for n in (size, g.size)
         )
@@ -177,7 +177,7 @@ def test_a_long_vector_is_treated_at_each_element_as_a_short_one(algorithm: Algo
 @ELEMENTWISE
 def test_a_long_state_that_was_taken_changes_with_no_later_step(algorithm: Algorithm, backend: Backend) -> None:
     optimizer = algorithm.optimizer()
-    gradient = backend.make(NumpyVector.from_arrays({"w": np.resize(inputs()[0][0], 400_001)}))
+    gradient = backend.make(NumpyVector.from_arrays({"w": np.resize(inputs()[0][0], 270_001)}))
     optimizer.compute_updates(gradient, gradient)
     state = optimizer.get_state()
     first = values_of(optimizer.compute_updates(gradient, gradient))
