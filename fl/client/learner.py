@@ -136,6 +136,7 @@ class Learner:
                 ),
                 rng=self._generator(round_, "batches"),
                 clock=time.monotonic,
+                round_=round_ - 1,
             )
             told = self._optimizer.collect_aux_var()
             update = weights - self._model.get_weights().select(*SHARED).to_numpy()

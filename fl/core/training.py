@@ -78,13 +78,15 @@ def train_round(
     batching: Batching,
     rng: np.random.Generator,
     clock: Clock,
+    round_: int | None = None,
     sclip: float | None = None,
 ) -> TrainResult:
     """Train `model` in place from the weights it has, which are the start of the optimizer's round.
 
+    `round_` is the place of this round in the run, counting from 0; without it, in what the optimizer has begun.
     Raises `DataError` for data that gives no batch, or does not fit the model.
     """
-    optimizer.start_round(model.get_weights(trainable=True))
+    optimizer.start_round(model.get_weights(trainable=True), round_)
     start, n_steps, n_samples, n_epoch = clock(), 0, 0, 0
     for batch, is_last in _endless(dataset, batching, rng):
         optimizer.run_train_step(model, batch, sclip)

@@ -32,9 +32,14 @@ def metrics_of(spec: RunSpec) -> MetricSet:
 
 
 def updated(
-    weights: NumpyVector, update: NumpyVector | None, optimizer: Optimizer, aux: Mapping[str, Sum]
+    weights: NumpyVector,
+    update: NumpyVector | None,
+    optimizer: Optimizer,
+    *,
+    aux: Mapping[str, Sum],
+    round_: int,
 ) -> tuple[NumpyVector, str]:
-    """The next weights, and a note where there is something to tell. `update` is None when nobody trained.
+    """The weights after a round, and a note where there is something to tell. `update` is None when nobody trained.
 
     `aux` is what the clients' optimizers have sent, added up.
     """
@@ -42,7 +47,7 @@ def updated(
         return weights, NOBODY_TRAINED
     new = weights - update  # of buffers the mean over the clients; the optimizer is for what is trained
     trainable = weights.select(Role.TRAINABLE)
-    optimizer.start_round(trainable)
+    optimizer.start_round(trainable, round_ - 1)
     for name, values in aux.items():
         optimizer.process_aux_var({name: values.finish()})
     steps = optimizer.compute_updates(trainable, update.select(Role.TRAINABLE))

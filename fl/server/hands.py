@@ -168,7 +168,9 @@ class Hands:
                 raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
             norm = await asyncio.to_thread(update.select(Role.TRAINABLE).norm)
             results.append(ClientResult(client, steps, samples, reply.seconds, update_norm=norm))
-        weights, note = await asyncio.to_thread(updated, weights, fold.finish(), optimizer, aux)
+        weights, note = await asyncio.to_thread(
+            updated, weights, fold.finish(), optimizer, aux=aux, round_=command.round
+        )
         name = weights.first_nonfinite()
         if name is not None:
             raise RunFailed(

@@ -107,11 +107,11 @@ async def test_a_daemon_started_again_in_mid_run_goes_on_with_the_state_of_its_o
     assert disturbed.weights == undisturbed.weights
 
 
-def learner_of(optim: dict[str, Any]) -> tuple[Learner, NumpyVector]:
+def learner_of(optim: dict[str, Any], **changes: Any) -> tuple[Learner, NumpyVector]:
     data = regression(3)
     start = NumpyVector.from_arrays({"coef": np.zeros((1, N_FEATURES)), "intercept": np.zeros(1)})
     learner = Learner(
-        spec_with(optim),
+        spec_with(optim, **changes),
         Shared(data.train.get_data_specs(), start.layout),
         data,
         seed=b"seed",
@@ -159,6 +159,22 @@ def test_a_round_done_again_gives_the_same_bits_though_state_has_moved_on() -> N
     again = learner.train(2, start, counted=1)
 
     assert (again.update, again.aux) == (first.update, first.aux)
+
+
+def test_a_schedule_by_rounds_goes_by_the_runs_rounds_for_a_client_that_is_asked_for_the_first_time_in_the_third() -> (
+    None
+):
+    # Given a rate that halves from round to round, and a client that was not asked before
+    schedule = {"name": "exponential", "base": 0.4, "rate": float(np.log(2)), "step_level": False}
+    one_step = {"training": {"batch_size": 40, "n_epoch": 1}}
+    scheduled, start = learner_of({"client_opt": {"lrate": schedule}}, **one_step)
+    plain, _ = learner_of({"client_opt": 0.1}, **one_step)
+
+    # When it is asked in the third
+    update = scheduled.train(3, start, counted=0).update
+
+    # Then its rate is a quarter of the first
+    np.testing.assert_allclose(update.flat, plain.train(3, start, counted=0).update.flat, rtol=1e-12)
 
 
 async def test_clients_hear_which_of_their_rounds_counted(memory_url: str) -> None:

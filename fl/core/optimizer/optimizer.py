@@ -62,13 +62,16 @@ class Optimizer:
             "modules": [[plugin.name, plugin.get_config()] for plugin in self.modules],
         }
 
-    def start_round(self, weights: Vector) -> None:
-        """A round starts from these weights, on a client or on the server."""
+    def start_round(self, weights: Vector, round_: int | None = None) -> None:
+        """A round starts from these weights, on a client or on the server.
+
+        Schedules by rounds go by `round_`, which counts from 0 and whoever takes part; without it, by those begun here.
+        """
         for regularizer in self.regularizers:
             regularizer.start_round(weights)
         for module in self.modules:
             module.start_round(weights)
-        self._rounds += 1
+        self._rounds = (self._rounds if round_ is None else round_) + 1
 
     def compute_updates(self, source: Vector | Model, gradients: Vector) -> Vector:
         """What to take off the weights; `source` is the trainable weights, or the model that has them.
