@@ -23,7 +23,7 @@ class Algorithm:
     kind: str = "modules"
     backends: tuple[Backend, ...] = BACKENDS
     lrate: float = 0.05
-    """With which it finds the minimum of a small quadratic within 400 steps."""
+    """With which it finds the minimum of a small quadratic within 200 steps."""
     plugin: tuple[str, dict[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:

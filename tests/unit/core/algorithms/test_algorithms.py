@@ -140,7 +140,7 @@ def test_it_finds_the_minimum_of_a_convex_function(algorithm: Algorithm) -> None
     rng = np.random.default_rng(1)
     curvature, target = rng.uniform(0.5, 2.0, 11), rng.normal(size=11)
     optimizer, weights = algorithm.optimizer(algorithm.lrate), np.zeros(11)
-    for step in range(400):
+    for step in range(200):
         vectors = [backend.make(numpy_vector(flat, "float64")) for flat in (weights, curvature * (weights - target))]
         if step % 20 == 0:
             optimizer.start_round(vectors[0])
