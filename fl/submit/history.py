@@ -84,9 +84,9 @@ class History:
             row["steps"] = sum(one.n_steps for one in record.participants)
             row["samples"] = sum(one.n_samples for one in record.participants)
             return
-        if record.loss is not None:
-            row["loss"] = record.loss
         row |= {metric.name: metric.values[0] for metric in record.metrics if metric.shape == ()}
+        if record.loss is not None:  # of all clients, also those that keep a metric of this name to themselves
+            row["loss"] = record.loss
         row |= {f"loss of {one.client}": one.loss for one in record.participants if one.loss is not None}
 
     def table(self) -> list[dict[str, float]]:

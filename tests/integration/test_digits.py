@@ -10,7 +10,7 @@ from fl.run.spec import RunSpec
 SITES = 5
 SEEDS = {"scikit-learn": (0, 1, 2), "torch": (0,), "Keras": (0,)}
 """A linear model is quick, and its accuracy differs more from seed to seed."""
-ROUNDS = 60
+ROUNDS = 40
 
 
 @pytest.mark.rabbitmq

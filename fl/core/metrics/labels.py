@@ -51,7 +51,9 @@ def places(name: str, values: Array, labels: Sequence[Label]) -> Array:
     found = one_each(name, values).tolist()
     strange = [value for value in found if value not in place]
     if strange:
-        raise DataError(f"{name}: {strange[0]!r} is none of the labels {list(labels)}")
+        two = len(labels) == 2 and isinstance(strange[0], float)
+        advice = ": a model of two classes gives probabilities, which binary-classif takes" if two else ""
+        raise DataError(f"{name}: {strange[0]!r} is none of the labels {list(labels)}{advice}")
     return np.array([place[value] for value in found], dtype=np.intp)
 
 

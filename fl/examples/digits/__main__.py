@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fl.examples.digits", description=__doc__)
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS))
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS))
-    parser.add_argument("--rounds", type=int, default=60, help="rounds of two epochs")
+    parser.add_argument("--rounds", type=int, default=40, help="rounds of two epochs")
     parser.add_argument("--sites", type=int, default=5)
     parser.add_argument("--alpha", type=float, default=0.3, help="how alike the sites are: the smaller, the less")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="the figures are means over these")

@@ -48,7 +48,7 @@ FRAMEWORKS: Final = {
         "channels first",
         {"kind": "torch", "config": {"factory": "fl.examples.digits.torch_net:cnn"}},
         lrate=0.1,
-        server_lrate=0.03,
+        server_lrate=0.05,
     ),
     "Keras": Framework(
         "channels last",
