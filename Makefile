@@ -55,7 +55,7 @@ bench-steps: $(DEV_READY) ## measure training steps and Adam's arithmetic agains
 	@for one in steps_torch steps_keras arithmetic; do $(BIN)/python -m tests.bench.$$one || exit 1; done
 
 figures: $(DEV_READY) rabbitmq ## train on the digits with every algorithm and framework, and put the table into the README
-	@$(BIN)/python -m fl.examples.digits --broker --seeds 0 1 2 --into README.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m fl.examples.digits --broker --seeds 0 1 2 --into README.md
 
 clean: ## remove environments, caches and build products
 	rm -rf $(VENV) $(PROTO_VENV) build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -9,6 +9,9 @@ from hypothesis import settings
 from broker.local import LocalRabbit
 from tests.rabbit_tools import MAX_CHANNELS, MAX_MESSAGE_BYTES
 
+# Several parties share a machine in many tests: threads that wait for each other would take most of the time
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # TensorFlow tells on standard error which instructions its CPU build uses; read when it is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
