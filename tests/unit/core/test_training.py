@@ -115,7 +115,7 @@ class _Fixed(Dataset, register=False):
     def take(self, index: Any) -> Batch:
         raise NotImplementedError
 
-    def generate_batches(self, **_: Any) -> Iterator[Batch]:
+    def generate_batches(self, batch_size: int, **_: Any) -> Iterator[Batch]:
         return iter([self.batch] if self.batch else [])
 
 
