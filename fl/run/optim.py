@@ -22,7 +22,7 @@ def _as_optimizer(value: Any) -> Any:
     if hasattr(value, "get_config"):
         return value.get_config()
     if not isinstance(value, Mapping):
-        return value
+        raise ValueError(f"{value!r} is no optimizer: give a learning rate, or a table with lrate and other options")  # noqa: TRY004  # what pydantic takes for an answer
     return {
         key: list(map(written, option)) if isinstance(option, list | tuple) else written(option)
         for key, option in value.items()
