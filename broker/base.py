@@ -93,7 +93,8 @@ class QueueCount:
 class Delivery(Protocol):
     """A message lent to its consumer until it is settled, once, by one of the three calls.
 
-    All three raise `ConnectionLost` when the session or subscription ended first; the message then comes again.
+    All three raise `ConnectionLost` when the session ended first, and `SubscriptionLost` when only the subscription
+    did; the message then comes again.
     Of a stream nothing is lent: there all three only give credit for another record.
     """
 
@@ -118,8 +119,9 @@ class Delivery(Protocol):
 class Subscription(Protocol):
     """Deliveries as an async iterator.
 
-    Ends when it is closed or when its queue or stream is deleted. Raises `ConnectionLost` when the session dies, or
-    when the broker ends this subscription alone, as it does where a delivery is held for longer than it allows.
+    Ends when it is closed or when its queue or stream is deleted. Raises `ConnectionLost` when the session dies, and
+    `SubscriptionLost` when the broker ends this subscription alone, as it does where a delivery is held for longer
+    than it allows.
     Closing gives unsettled deliveries back to the queue.
     """
 

@@ -3,6 +3,7 @@
     BrokerError
     ├── Retryable              the same call may succeed later, on a new session
     │   ├── ConnectionLost     the session is dead; drop what it held and open another
+    │   ├── SubscriptionLost   this subscription alone is dead; what it held comes again to the next one
     │   └── Unreachable        nobody answered at that address
     ├── Rejected               this message or name is wrong; the next one may be fine
     │   ├── Unroutable         no queue takes this routing key
@@ -27,6 +28,10 @@ class Retryable(BrokerError):
 
 class ConnectionLost(Retryable):
     """The session died; everything it held unacknowledged will be delivered again."""
+
+
+class SubscriptionLost(Retryable):
+    """The broker ended one subscription, and the session lives; what was unsettled on it is delivered again."""
 
 
 class Unreachable(Retryable):

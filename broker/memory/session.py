@@ -5,7 +5,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from broker.base import Declarable, Message, QueueCount
-from broker.errors import AccessRefused, ConnectionLost
+from broker.errors import AccessRefused, ConnectionLost, SubscriptionLost
 from broker.limits import check_message, check_prefetch
 from broker.memory.bell import Bell
 from broker.memory.codec import encode
@@ -72,10 +72,10 @@ class MemorySession:
         self._broker.end(self, "the session was closed")
 
     def settle(self, consumer: Consumer, tag: int, verdict: Verdict) -> None:
-        """Settle one delivery. Raises `ConnectionLost` if it was given back already, by closing or by a loss."""
+        """Settle one delivery. Raises `SubscriptionLost` or `ConnectionLost` if it was given back already."""
         with self._broker.locked_for(self) as store:
             if consumer not in self._consumers:
-                raise ConnectionLost("the subscription was closed, its unsettled deliveries come again")
+                raise SubscriptionLost("the subscription was closed, its unsettled deliveries come again")
             if not consumer.orphaned and tag not in consumer.lent:
                 raise RuntimeError("this delivery is settled already: settle each once")
             store.settle(consumer, tag, verdict)

@@ -12,7 +12,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker.amqp import FROM_FIRST, plain_headers
 from broker.base import Message
-from broker.errors import ConnectionLost, NotFound
+from broker.errors import ConnectionLost, NotFound, SubscriptionLost
 from broker.rabbitmq.lifeline import Lifeline
 
 
@@ -54,9 +54,13 @@ class RabbitDelivery:
         # The broker answers a second settlement by closing the channel, with everything else it holds.
         if self._settled:
             raise RuntimeError("this delivery is settled already: settle each once")
-        with self._lifeline.held():
-            self._settled = True
-            await send()
+        try:
+            with self._lifeline.held():
+                self._settled = True
+                await send()
+        except ConnectionLost as error:
+            self._lifeline.check()
+            raise SubscriptionLost(f"the subscription ended, its unsettled deliveries come again: {error}") from None
 
 
 class RabbitSubscription:
@@ -98,7 +102,7 @@ class RabbitSubscription:
             if self._closed:
                 raise StopAsyncIteration
             if self._failure is not None:
-                raise ConnectionLost(f"the broker ended the subscription: {self._failure}")
+                raise SubscriptionLost(f"the broker ended the subscription: {self._failure}")
             if self._cancelled:
                 await self._check_deleted()
                 raise StopAsyncIteration
@@ -124,12 +128,12 @@ class RabbitSubscription:
         await self.close()
 
     async def _check_deleted(self) -> None:
-        """Raise `ConnectionLost` unless the queue is gone: a node that goes down cancels its consumers as well."""
+        """Raise `SubscriptionLost` unless the queue is gone: a node that goes down cancels its consumers as well."""
         try:
             await self._check_exists()
         except NotFound:
             return
-        raise ConnectionLost("the broker cancelled the subscription though its queue still exists")
+        raise SubscriptionLost("the broker cancelled the subscription though its queue still exists")
 
     async def _on_message(self, delivered: DeliveredMessage) -> None:
         self._inbox.append(delivered)

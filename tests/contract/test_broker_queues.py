@@ -3,7 +3,7 @@
 import pytest
 
 from broker.base import Message, Queue, QueueCount, Session
-from broker.errors import ConnectionLost
+from broker.errors import SubscriptionLost
 from tests.contract.backends import Backend, bodies, take, take_one, until_counted
 
 
@@ -223,7 +223,7 @@ async def test_settling_after_the_subscription_was_closed_says_that_it_comes_aga
     await subscription.close()
 
     # Then
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(SubscriptionLost):
         await delivery.ack()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from broker.base import Binding, Exchange, Message, Queue, QueueCount, Session, Stream
 from broker.connect import open_session
-from broker.errors import AccessRefused, ConnectionLost, Fatal, Unreachable
+from broker.errors import AccessRefused, ConnectionLost, Fatal, SubscriptionLost, Unreachable
 from broker.local import LocalRabbit
 from broker.processes import free_ports
 from tests.contract.backends import PATIENCE_S, bodies, take_one, until_counted
@@ -205,7 +205,7 @@ async def test_holding_a_delivery_too_long_ends_only_that_subscription(session: 
 
     # When
     async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(ConnectionLost, match="delivery acknowledgement"):
+        with pytest.raises(SubscriptionLost, match="delivery acknowledgement"):
             await anext(subscription)
 
     # Then
@@ -224,7 +224,7 @@ async def test_a_consumer_cancelled_though_its_queue_exists_must_start_again(ses
 
     # Then
     async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(ConnectionLost, match="still exists"):
+        with pytest.raises(SubscriptionLost, match="still exists"):
             await anext(reader)
 
 
