@@ -18,13 +18,16 @@ PROTO_READY := $(PROTO_VENV)/.ready-$(GRPCIO_TOOLS)
 PROTOS := $(sort $(wildcard proto/fl/wire/*.proto))
 PROTOC := $(PROTO_VENV)/bin/python -m grpc_tools.protoc -I proto
 
+# As many tests at a time as there are cores. Each takes a broker of its own and, with both frameworks, 1 GB: four will do.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
+
 INSTALL := python -m pip install --quiet --disable-pip-version-check
 # A virtual environment in $(1), unless one that works is there.
 environment = python=$$(.ci/find-python $(PYTHON)) && \
 	{ $(1)/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear $(1); }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint proto check-proto bench bench-steps figures clean rabbitmq
+.PHONY: help demo test soak lint proto check-proto bench bench-steps figures clean rabbitmq
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,8 +35,11 @@ help: ## say what there is
 demo: $(READY) $(if $(BROKER),rabbitmq) ## train one model on the data of four hospitals; BROKER=1: through a private RabbitMQ
 	@$(BIN)/fluffle demo $(if $(BROKER),--broker)
 
-test: $(DEV_READY) rabbitmq ## run every test; ARGS='-k blob -x' goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV_READY) rabbitmq ## run every test, several at a time; ARGS='-k blob -x' goes to pytest, '-n0' runs one by one
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+soak: $(DEV_READY) rabbitmq ## kill workers, daemons and connections a thousand times, and compare every bit
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 lint: $(DEV_READY) check-proto ## check style, types, the direction of imports, and that generated code is current
 	@echo "ruff check" && $(BIN)/ruff check --quiet .
