@@ -19,7 +19,7 @@ PROTOS := $(sort $(wildcard proto/fl/wire/*.proto))
 PROTOC := $(PROTO_VENV)/bin/python -m grpc_tools.protoc -I proto
 
 # As many tests at a time as there are cores. Each takes a broker of its own and, with both frameworks, 1 GB: four will do.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
+SIDE_BY_SIDE := -n auto --maxprocesses 4
 
 INSTALL := python -m pip install --quiet --disable-pip-version-check
 # A virtual environment in $(1), unless one that works is there.

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
 from broker.local import LocalRabbit
 from tests.rabbit_tools import MAX_CHANNELS, MAX_MESSAGE_BYTES
+from tests.side_by_side import SideBySide
 
 # Several parties share a machine in many tests: threads that wait for each other would take most of the time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,6 +21,11 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # a law holds however busy the machine is
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide | None:
+    """Say which tests may run side by side, unless the command line does (`--dist`)."""
+    return SideBySide(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.fixture(scope="session")

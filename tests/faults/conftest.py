@@ -1,10 +1,8 @@
-"""Faults for real: processes are killed one test after the other, so that no two compete for the machine's patience."""
+"""Faults for real. `tests/side_by_side.py` keeps those that kill processes from running beside each other."""
 
 import pytest
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark every test below this folder; those with a real broker share one worker of pytest-xdist."""
+    """Mark every test below this folder, and no other."""
     item.add_marker("faults")
-    if item.get_closest_marker("rabbitmq"):
-        item.add_marker(pytest.mark.xdist_group("faults"))
