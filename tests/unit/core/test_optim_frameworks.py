@@ -133,7 +133,7 @@ def test_what_cannot_be_a_module_of_torch_is_refused(options: dict[str, Any], me
         ({"class_name": "SGD", "config": {"use_ema": True}}, "use_ema has no effect here"),
         (3, "give an optimizer of Keras, its name, or"),
     ],
-    ids=str,
+    ids=lambda value: str(getattr(value, "name", value)),  # an object's own text has its address
 )
 def test_what_cannot_be_a_module_of_keras_is_refused(optim: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

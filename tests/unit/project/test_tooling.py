@@ -24,7 +24,9 @@ def installed_by_make() -> list[Requirement]:
     """What `pip install '.[dev]'` asks for, with the extras that `dev` itself names."""
     extras = PROJECT["optional-dependencies"]
     wanted = [Requirement(text) for text in [*PROJECT["dependencies"], *extras["dev"]]]
-    nested = [extra for requirement in wanted if requirement.name == PROJECT["name"] for extra in requirement.extras]
+    nested = [
+        extra for requirement in wanted if requirement.name == PROJECT["name"] for extra in sorted(requirement.extras)
+    ]
     wanted += [Requirement(text) for extra in nested for text in extras[extra]]
     return [requirement for requirement in wanted if requirement.name != PROJECT["name"]]
 
