@@ -1,45 +1,99 @@
-"""What may go wrong on the way through a broker, decided by a seeded generator."""
+"""What may go wrong on the way through a broker: everything that a real one may do, and nothing that it may not."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 from random import Random
-from typing import Literal, TypeVar
-
-T = TypeVar("T")
-
-Cut = Literal["before", "after"]
+from typing import Final, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Chaos:
-    """Faults that at-least-once delivery allows, each with the probability of it happening at one chance.
+class Fault(Enum):
+    """What may happen at one kind of chance."""
 
-    `duplicate`: a queue holds a published message twice. `overtake`: a message passes the one before it in the
-    queue, if that came from another session; what one session published stays in order. `cut`: a session is
-    lost just before or just after the broker did what was asked, so that the caller cannot know which.
-    """
+    DUPLICATE = "duplicate"
+    """At a publish: what is published is stored twice, the second time after a delay."""
+    OVERTAKE = "overtake"
+    """At a message that comes to a queue: it passes one that waits there, from another session."""
+    LATE = "late"
+    """At a call: the broker gets it after a delay. What one session publishes stays in order."""
+    SLOW = "slow"
+    """At a call: the broker's answer comes after a delay."""
+    LAG = "lag"
+    """At a delivery: it reaches its reader after a delay."""
+    CUT_BEFORE = "cut before"
+    """At a call: the session is lost before the broker did what was asked."""
+    CUT_AFTER = "cut after"
+    """At a call: the session is lost after the broker did what was asked, so that the caller cannot know."""
+    CUT = "cut"
+    """At any moment: a session is lost."""
+    GHOST = "ghost"
+    """At any moment: a session is lost, and the broker notices after a delay; until then it keeps what it holds."""
+    CUT_ALL = "cut all"
+    """At any moment: all sessions are lost, as when the broker is started again."""
+    TAKE_BACK = "take back"
+    """At any moment: the broker ends a subscription to a queue that holds deliveries, and gives them out again."""
+    REFUSE = "refuse"
+    """At a connection: nobody answers."""
 
-    random: Random
-    duplicate: float = 0.0
-    overtake: float = 0.0
-    cut: float = 0.0
 
-    def copies(self) -> int:
-        """How many copies of a published message a queue gets."""
-        return 2 if self._happens(self.duplicate) else 1
+class Chaos(Protocol):
+    """Decides what happens. Each question is one chance for one fault."""
 
-    def overtaken(self, sender: T, before: Sequence[T]) -> int:
-        """How many of the last messages of a queue, whose senders are `before`, one from `sender` passes."""
-        passed = 0
-        while passed < len(before) and before[-1 - passed] != sender and self._happens(self.overtake):
-            passed += 1
-        return passed
+    def strikes(self, fault: Fault) -> int | None:
+        """None for what does not happen now, or else a number that says how: whom it meets, how long it takes."""
 
-    def cuts(self) -> Cut | None:
-        """When to lose the session that asks for something now, if at all."""
-        if not self._happens(self.cut):
+
+@dataclass(frozen=True, slots=True, order=True)
+class Strike:
+    """A fault at the chance of that number, counting the chances for each fault from 0."""
+
+    fault: Fault = field(compare=False)
+    at: int
+    how: int = 0
+
+
+class Schedule:
+    """Chaos that was written down: the same again wherever the same program runs again."""
+
+    def __init__(self, strikes: Iterable[Strike] = ()) -> None:
+        self._planned = {(strike.fault, strike.at): strike.how for strike in strikes}
+        self._over = False
+        self.chances: Counter[Fault] = Counter()
+        """How many there have been for each fault."""
+        self.struck: list[Strike] = []
+        """What has happened so far."""
+
+    def strikes(self, fault: Fault) -> int | None:
+        at = self.chances[fault]
+        self.chances[fault] += 1
+        how = self._planned.get((fault, at))
+        if how is None or self._over:
             return None
-        return "before" if self.random.random() < 0.5 else "after"
+        self.struck.append(Strike(fault, at, how))
+        return how
 
-    def _happens(self, probability: float) -> bool:
-        return probability > 0.0 and self.random.random() < probability
+    def end(self) -> None:
+        """Nothing happens from now on."""
+        self._over = True
+
+
+class ByChance:
+    """Chaos by a seeded generator, each fault with its own probability at each chance."""
+
+    def __init__(self, random: Random, rates: Mapping[Fault, float]) -> None:
+        self._random = random
+        self._rates = dict(rates)
+
+    def strikes(self, fault: Fault) -> int | None:
+        rate = self._rates.get(fault, 0.0)
+        happens = rate > 0.0 and self._random.random() < rate
+        return self._random.randrange(1000) if happens else None
+
+
+_DELAYS_S: Final = (0.0, 0.001, 0.01, 0.1, 0.5, 1.0, 3.0, 10.0)
+
+
+def delay_s(how: int) -> float:
+    """How many seconds a fault of that number takes: from none to fewer than a lost connection goes unnoticed."""
+    return _DELAYS_S[how % len(_DELAYS_S)]

@@ -1,7 +1,6 @@
 """A broker that lives in one process and keeps the same promises."""
 
-from broker.chaos import Chaos
 from broker.memory.broker import MemoryBroker
 from broker.memory.session import MemorySession
 
-__all__ = ["Chaos", "MemoryBroker", "MemorySession"]
+__all__ = ["MemoryBroker", "MemorySession"]

@@ -34,6 +34,7 @@ class Consumer:
     lent: dict[int, Entry] = field(default_factory=dict)
     inbox: deque[int] = field(default_factory=deque)
     orphaned: bool = False
+    taken_back: bool = False
     _tags: Iterator[int] = field(default_factory=count)
 
     @property
@@ -62,6 +63,9 @@ class Consumer:
 
 class Holder(Protocol):
     """A queue or a stream, as data: whoever calls holds the broker's lock."""
+
+    lends: bool
+    """Whether an entry is with one consumer at a time; otherwise each gets all."""
 
     @property
     def declared(self) -> Declarable: ...

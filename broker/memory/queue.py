@@ -4,12 +4,14 @@ from collections import deque
 from dataclasses import replace
 
 from broker.base import Queue, QueueCount
-from broker.chaos import Chaos
+from broker.chaos import Chaos, Fault
 from broker.memory.holder import Consumer, Entry, Verdict
 
 
 class QueueHolder:
     """Lends each entry to one consumer, and again when it comes back."""
+
+    lends = True
 
     def __init__(self, declared: Queue, chaos: Chaos | None) -> None:
         self.declared = declared
@@ -19,10 +21,7 @@ class QueueHolder:
         self._consumers: deque[Consumer] = deque()
 
     def append(self, entry: Entry) -> None:
-        if self._chaos is None:
-            self._fresh.append(entry)
-        else:
-            self._append_by_chance(entry, self._chaos)
+        self._fresh.insert(len(self._fresh) - self._passed_by(entry), entry)
         self._deliver()
 
     def attach(self, consumer: Consumer) -> None:
@@ -57,10 +56,15 @@ class QueueHolder:
         for consumer in self._consumers:
             consumer.orphan()
 
-    def _append_by_chance(self, entry: Entry, chaos: Chaos) -> None:
-        for _ in range(chaos.copies()):
-            passed = chaos.overtaken(entry.sender, [waiting.sender for waiting in self._fresh])
-            self._fresh.insert(len(self._fresh) - passed, entry)
+    def _passed_by(self, entry: Entry) -> int:
+        """How many of the last messages the new one passes; what one session published stays in order."""
+        passed = 0
+        if self._chaos is not None:
+            for waiting in reversed(self._fresh):
+                if waiting.sender == entry.sender or self._chaos.strikes(Fault.OVERTAKE) is None:
+                    break
+                passed += 1
+        return passed
 
     def _put_back(self, entry: Entry, where: deque[Entry]) -> list[Entry]:
         returns = entry.returns + 1

@@ -9,6 +9,8 @@ from broker.memory.holder import Consumer, Entry, Verdict
 class StreamHolder:
     """Lends every entry to every reader. Settling in whichever way gives the reader credit for another."""
 
+    lends = False
+
     def __init__(self, declared: Stream) -> None:
         self.declared = declared
         self._entries: list[Entry] = []

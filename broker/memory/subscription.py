@@ -24,13 +24,13 @@ class MemoryDelivery:
         self._tag = tag
 
     async def ack(self) -> None:
-        self._subscription.session.settle(self._subscription.consumer, self._tag, "ack")
+        await self._subscription.session.settle(self._subscription.consumer, self._tag, "ack")
 
     async def nack(self) -> None:
-        self._subscription.session.settle(self._subscription.consumer, self._tag, "nack")
+        await self._subscription.session.settle(self._subscription.consumer, self._tag, "nack")
 
     async def reject(self) -> None:
-        self._subscription.session.settle(self._subscription.consumer, self._tag, "reject")
+        await self._subscription.session.settle(self._subscription.consumer, self._tag, "reject")
 
 
 class MemorySubscription:
@@ -48,6 +48,8 @@ class MemorySubscription:
         while True:
             # Before looking, or a ring between looking and waiting would be missed.
             self._bell.muffle()
+            if self.consumer.inbox:
+                await self.session.receive()
             taken = self.session.take(self.consumer)
             if taken is not None:
                 return MemoryDelivery(self, *taken)
