@@ -9,6 +9,7 @@ from fl.client.daemon import serve as serve_client
 from fl.client.site import Site
 from fl.main.lead import lead_here
 from fl.main.outcome import Outcome, outcome_of
+from fl.run.spec import RunSpec
 from fl.submit.history import Happened, follow
 from fl.submit.submission import Submission, submit
 from fl.tasks import together
@@ -29,6 +30,7 @@ async def run_embedded(
     on_event: Callable[[Happened], None] = lambda _: None,
 ) -> Outcome:
     """Run to the end. The broker may be the one of this process or any other."""
+    submission = replace(submission, spec=_impatient(submission.spec))
     owner = await open_session("owner")
     await submit(owner, submission)
     sessions = [owner, worker := await open_session("worker")]
@@ -47,3 +49,10 @@ async def run_embedded(
     for session in sessions:
         await session.close()
     return outcome
+
+
+def _impatient(spec: RunSpec) -> RunSpec:
+    """The same run, without waiting for clients to come back where it was not said how long: all of them are here."""
+    if spec.run.patience is not None:
+        return spec
+    return spec.model_copy(update={"run": spec.run.model_copy(update={"patience": 0.0})})

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fl.core.data_info import DataInfo
-from fl.run.events import Kind, Parcel, Record, Timer
+from fl.run.events import Fallen, Kind, Parcel, Record, Timer
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,10 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Delete bulk that nothing refers to: `parcels`, and what dead `leaders` may have half-written for `round`."""
+    """Delete bulk that nothing refers to: `parcels`, and what `fallen` leaders may have written in vain."""
 
     parcels: tuple[Parcel, ...] = ()
-    round: int = 0
-    leaders: tuple[str, ...] = ()
+    fallen: tuple[Fallen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

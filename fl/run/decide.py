@@ -7,35 +7,46 @@ from fl.core.data_info import combine, fits
 from fl.errors import DataError
 from fl.run.agreement import in_agreement
 from fl.run.asking import enough, needed
-from fl.run.commands import Append, Command, Drop, Fold, Hold, SendInit, SendJoinReply, SendRound
+from fl.run.commands import Append, Command, Drop, Fold, Hold, SendJoinReply
 from fl.run.events import (
     CancelAsked,
+    Cause,
     ClientFailed,
     ClientsAdmitted,
     ClientsGone,
     ClientsReady,
+    ClientsReturned,
     Folded,
     InitAnswered,
     Input,
     JoinAsked,
     Note,
     Replied,
+    ResumeAsked,
     RoundCommitted,
     RunInitialised,
+    RunPaused,
     StartFailed,
     Status,
+    StillWaiting,
+    TimePassed,
     Timer,
     TimeUp,
     Trouble,
     WeightsCompleted,
 )
-from fl.run.follow import end, fail, following, listing
+from fl.run.follow import bring_in, end, fail, following, initialise_again, listing, too_few
 from fl.run.state import Phase, RunState, apply
 
 Decision = tuple[RunState, tuple[Command, ...]]
 
 MOST_LOSSES: Final = 3
 """Times that a client is sent the model again while a round is open, or while models are built."""
+
+FIRST_WORD_S: Final = 5.0
+"""After so long it is logged that something is still awaited; then each time that it has taken twice as long."""
+MOST_SILENCE_S: Final = 600.0
+"""Nor is it longer than this until it is logged again."""
 
 
 def decide(state: RunState, event: Input) -> Decision:
@@ -53,6 +64,10 @@ def decide(state: RunState, event: Input) -> Decision:
             return _on_gone(state, clients)
         case TimeUp(timer=timer):
             return state, _on_time_up(state, timer)
+        case TimePassed(seconds=seconds):
+            return _on_time_passed(state, seconds)
+        case ResumeAsked():
+            return _on_resume(state)
         case CancelAsked(reason=reason):
             return state, _on_cancel(state, reason)
         case WeightsCompleted() | StartFailed() if state.phase is not Phase.PREPARING:
@@ -77,8 +92,7 @@ def _on_join(state: RunState, event: JoinAsked) -> Decision:
     if problem is not None:
         return state, (SendJoinReply(event.client, accepted=False, reason=problem),)
     if state.phase is not Phase.REGISTERING:
-        known = event.client in state.clients
-        return state, _rejoin(state, event.client) if known else (_admit_late(event),)
+        return _on_return(state, event.client) if event.client in state.clients else (state, (_admit_late(event),))
     joining = {**state.seen.joining, event.client: event.data_info}
     state = replace(state, seen=replace(state.seen, joining=joining))
     return state, (Hold(), *_close_registration(state, timed_out=False))
@@ -91,7 +105,8 @@ def _misfit(state: RunState, event: JoinAsked) -> str | None:
     register, late = state.spec.run.registration, event.client not in state.clients
     if late and not state.spec.run.late_join:
         return "registration is closed, and the run takes no late joiners"
-    if late and register.max_clients is not None and len(state.clients) >= register.max_clients:
+    unable = not late and state.clients[event.client].problem is not None
+    if (late or unable) and _is_full(state):
         return f"the run has its {register.max_clients} clients"
     agreed = state.data_info or combine({name: client.data_info for name, client in state.clients.items()})
     try:
@@ -105,16 +120,23 @@ def _admit_late(event: JoinAsked) -> Command:
     return Append((ClientsAdmitted(((event.client, event.data_info),)),))
 
 
-def _rejoin(state: RunState, client: str) -> tuple[Command, ...]:
-    """Bring a daemon that was restarted to where the run is."""
-    return (SendJoinReply(client, accepted=True), *_initialise_again(state, client))
+def _is_full(state: RunState) -> bool:
+    """Whether the run has all its clients; whoever could not build the model leaves its place to another."""
+    most = state.spec.run.registration.max_clients
+    return most is not None and sum(client.problem is None for client in state.clients.values()) >= most
 
 
-def _initialise_again(state: RunState, client: str) -> tuple[Command, ...]:
-    if state.phase is Phase.PREPARING:
-        return ()  # it gets the model with the others
-    again = (SendRound(client),) if state.open is not None and client in state.awaiting else ()
-    return (SendInit(client), *again)
+def _on_return(state: RunState, client: str) -> Decision:
+    """Bring a daemon that was restarted to where the run is, whatever was held against it."""
+    if _is_out_of_the_run(state, client):
+        return state, (Append((ClientsReturned((client,)),)),)
+    state = replace(state, seen=state.seen.awaiting_again((client,)))
+    return state, bring_in(state, client)
+
+
+def _is_out_of_the_run(state: RunState, name: str) -> bool:
+    client = state.clients[name]
+    return client.away or client.is_set_aside(state.spec)
 
 
 def _close_registration(state: RunState, *, timed_out: bool) -> tuple[Command, ...]:
@@ -159,6 +181,8 @@ def _on_init(state: RunState, client: str) -> Decision:
         return state, (Hold(), *_close_when_complete(state))
     if state.clients[client].ready:
         return state, ()
+    if state.clients[client].problem is not None and _is_full(state):
+        return state, (Drop("another client has its place"),)
     return state, (Append((ClientsReady((client,)),)),)
 
 
@@ -166,13 +190,14 @@ def _on_reply(state: RunState, event: Replied) -> Decision:
     open_ = state.open
     if open_ is None or (event.round, event.kind) != (open_.opened.round, open_.opened.kind):
         return state, (Drop("its round is not open"),)
-    if event.client not in state.awaiting:
+    if event.client not in state.wanted:
         return state, (Drop("answered before, or not asked"),)
     if state.weights is None or event.base != state.weights.digest:
         return state, (Drop("started from other weights than the committed ones"),)
-    seen = state.seen
-    seen = seen.with_done(event.client) if event.problem is None else seen.with_out(event.client, event.problem)
-    state = replace(state, seen=seen)
+    if event.problem is None:
+        state = replace(state, seen=state.seen.with_done(event.client))
+    else:
+        state = replace(state, seen=state.seen.with_out(Note(event.client, event.problem)))
     return state, (Hold(), *_close_when_complete(state))
 
 
@@ -183,7 +208,7 @@ def _on_failure(state: RunState, event: ClientFailed) -> Decision:
         return _on_lost_model(state, event.client)
     if event.client not in state.awaiting or not _is_current(state, event):
         return state, (Drop("nothing was awaited from it"),)
-    state = replace(state, seen=state.seen.with_out(event.client, event.text))
+    state = replace(state, seen=state.seen.with_out(Note(event.client, event.text)))
     return state, (Hold(), *_close_when_complete(state))
 
 
@@ -191,10 +216,10 @@ def _on_lost_model(state: RunState, client: str) -> Decision:
     """It gets the model and the request again, but not without end: who keeps losing it is out of this round."""
     state = replace(state, seen=state.seen.with_lost(client))
     if state.seen.lost[client] <= MOST_LOSSES:
-        return state, _initialise_again(state, client)
+        return state, initialise_again(state, client)
     if client not in state.awaiting:
         return state, (Drop("it loses the model whenever it gets it"),)
-    state = replace(state, seen=state.seen.with_out(client, f"it lost the model {MOST_LOSSES + 1} times"))
+    state = replace(state, seen=state.seen.with_out(Note(client, f"it lost the model {MOST_LOSSES + 1} times")))
     return state, (Hold(), *_close_when_complete(state))
 
 
@@ -211,9 +236,41 @@ def _on_gone(state: RunState, clients: tuple[str, ...]) -> Decision:
     seen = state.seen
     for client in clients:
         if client in state.awaiting:
-            seen = seen.with_out(client, "gone: nobody has consumed its queue for a while")
+            seen = seen.with_out(Note(client, "gone: nobody has consumed its queue for a while", Cause.GONE))
     state = replace(state, seen=seen)
     return state, _close_when_complete(state)
+
+
+# ---- waiting --------------------------------------------------------------------------------------------------------
+
+
+def _on_time_passed(state: RunState, seconds: float) -> Decision:
+    """Log now and then that something is still awaited: people see it, and a new leader waits for what is left."""
+    registering = state.phase is Phase.REGISTERING
+    if not (registering or state.wanted or state.paused is not None):
+        return state, ()
+    state = replace(state, seen=replace(state.seen, passed_s=state.seen.passed_s + seconds))
+    if state.seen.passed_s < min(max(FIRST_WORD_S, state.waited_s), MOST_SILENCE_S):
+        return state, ()
+    seen = state.seen
+    answered = seen.joining if registering else seen.done
+    out = tuple(note for _, note in sorted(seen.out.items()))
+    waited_s = state.waited_s + seen.passed_s
+    return state, (Append((StillWaiting(waited_s, tuple(sorted(answered)), tuple(sorted(state.awaiting)), out),)),)
+
+
+def _on_resume(state: RunState) -> Decision:
+    """Ask everybody again that a paused run could go on with, whatever was held against them."""
+    reason = state.paused
+    if reason is None:
+        return state, (Drop("the run is not paused"),)
+    absent = tuple(name for name in sorted(state.clients) if _is_out_of_the_run(state, name))
+    unable = {name for name, client in state.clients.items() if client.problem is not None}
+    again = sorted((unable | state.seen.out.keys()) - set(absent))
+    state = replace(state, seen=state.seen.awaiting_again(again))
+    asked = tuple(command for name in again for command in initialise_again(state, name))
+    returned = (ClientsReturned(absent),) if absent else ()
+    return state, (*asked, Append((RunPaused(reason), *returned)))
 
 
 # ---- closing --------------------------------------------------------------------------------------------------------
@@ -226,15 +283,21 @@ def _on_time_up(state: RunState, timer: Timer) -> tuple[Command, ...]:
         return _close(state)
     if timer is Timer.ROUND and state.open is not None and not state.seen.folding:
         return _close(state)
+    if timer is Timer.PAUSE and state.paused is not None and not state.seen.folding:
+        return (fail(state, f"{state.paused}; nobody came back within {state.spec.run.patience_s:g} s"),)
     return ()
 
 
 def _close_when_complete(state: RunState) -> tuple[Command, ...]:
-    """Close what is open once nobody is left to wait for, or enough have answered."""
+    """Close what is open once nobody is left to wait for, or enough have answered.
+
+    In a pause the time to wait is over, so that as many as the round needs are enough.
+    """
     nothing_open = state.open is None and state.phase is not Phase.INITIALISING
-    if nothing_open or state.seen.folding or (state.awaiting and not _has_enough(state)):
+    if nothing_open or state.seen.folding:
         return ()
-    return _close(state)
+    waits = state.awaiting and not _has_enough(state) and state.paused is None
+    return () if waits else _close(state)
 
 
 def _has_enough(state: RunState) -> bool:
@@ -249,8 +312,10 @@ def _close(state: RunState) -> tuple[Command, ...]:
     opened = state.open.opened
     least = needed(state.spec, opened)
     if len(answered) < least:
+        if state.paused is not None:
+            return ()
         lost = listing(_missing(state, opened.participants))
-        return (fail(state, f"{state.open.name}: {len(answered)} of at least {least} replies{lost}"),)
+        return (Append((too_few(state, f"{state.open.name}: {len(answered)} of at least {least} replies{lost}"),)),)
     return (Fold(opened.kind, opened.round, answered),)
 
 
@@ -274,4 +339,5 @@ def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
 
 def _missing(state: RunState, asked: tuple[str, ...]) -> tuple[Note, ...]:
     late = f"not among the first {len(state.seen.done)} to answer" if _has_enough(state) else "no answer in time"
-    return tuple(Note(name, state.seen.out.get(name, late)) for name in sorted(asked) if name not in state.seen.done)
+    missing = sorted(name for name in asked if name not in state.seen.done)
+    return tuple(state.seen.out.get(name, Note(name, late, Cause.LATE)) for name in missing)

@@ -33,12 +33,30 @@ class Parcel:
     payload: bytes
 
 
+class Cause(Enum):
+    """Why a client is not in what was awaited from it."""
+
+    FAILED = "failed"
+    """It said so, or what it sent is not usable."""
+    LATE = "late"
+    GONE = "gone"
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something to tell about one client."""
 
     client: str
     reason: str
+    cause: Cause = Cause.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Fallen:
+    """A leader that was replaced before it could commit a round; round 0 is that of the first weights."""
+
+    leader: str
+    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +159,49 @@ class RunEnded:
     weights: Parcel | None = None
 
 
-Record = LeaderStarted | ClientsAdmitted | RunInitialised | ClientsReady | RoundOpened | RoundCommitted | RunEnded
+@dataclass(frozen=True, slots=True)
+class StillWaiting:
+    """What is awaited has been so for `waited_s`, by the clocks of all leaders together.
+
+    For people who ask why nothing goes on, and for a new leader, whose deadline is what is left of it.
+    """
+
+    waited_s: float
+    answered: tuple[str, ...] = ()
+    awaited: tuple[str, ...] = ()
+    out: tuple[Note, ...] = ()
+    """Who will not answer, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaused:
+    """Too few clients are left, or have answered: from here on the run waits for them.
+
+    What is open stays so, and what was answered keeps. The next commit, or the next round, ends the pause.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsReturned:
+    """Clients that were away or set aside take part again."""
+
+    clients: tuple[str, ...]
+
+
+Record = (
+    LeaderStarted
+    | ClientsAdmitted
+    | RunInitialised
+    | ClientsReady
+    | RoundOpened
+    | RoundCommitted
+    | RunEnded
+    | StillWaiting
+    | RunPaused
+    | ClientsReturned
+)
 
 
 # ---- inputs ---------------------------------------------------------------------------------------------------------
@@ -153,6 +213,7 @@ class Timer(Enum):
     REGISTRATION = "registration"
     INITIALISATION = "initialisation"
     ROUND = "round"
+    PAUSE = "pause"
 
 
 class Trouble(Enum):
@@ -218,6 +279,18 @@ class TimeUp:
 
 
 @dataclass(frozen=True, slots=True)
+class TimePassed:
+    """So many seconds have gone by since this was last said, or since the leader leads."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAsked:
+    """The researcher wants those to be asked again that a paused run waits for."""
+
+
+@dataclass(frozen=True, slots=True)
 class CancelAsked:
     """The researcher wants the run to end."""
 
@@ -260,6 +333,8 @@ Input = (
     | ClientFailed
     | ClientsGone
     | TimeUp
+    | TimePassed
+    | ResumeAsked
     | CancelAsked
     | WeightsCompleted
     | StartFailed

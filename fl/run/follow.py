@@ -1,6 +1,7 @@
 """What follows from a decision: the commands after each record, and the record that comes next."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from fl.core.data_info import combine
 from fl.core.early_stopping import EarlyStopping
@@ -20,8 +21,10 @@ from fl.run.commands import (
     Sweep,
 )
 from fl.run.events import (
+    Cause,
     ClientsAdmitted,
     ClientsReady,
+    ClientsReturned,
     Kind,
     LeaderStarted,
     Note,
@@ -30,27 +33,37 @@ from fl.run.events import (
     RoundOpened,
     RunEnded,
     RunInitialised,
+    RunPaused,
     Status,
+    StillWaiting,
     Timer,
 )
 from fl.run.state import Phase, RunState
+
+LAST_WORD_S: Final = 5.0
+"""A new leader waits at least so long, however late it is, or else as long as the limit is."""
 
 
 def effects(state: RunState, record: Record) -> tuple[Command, ...]:
     """What to do once `record` is in the log, where `state` includes it already."""
     match record:
-        case LeaderStarted():
+        case LeaderStarted() | StillWaiting():
             return ()
         case ClientsAdmitted():
             return _after_admission(state, tuple(name for name, _ in record.clients))
         case RunInitialised():
-            return (*(SendInit(client) for client in sorted(state.clients)), await_initialisation(state))
+            inits = (SendInit(client) for client in sorted(state.clients))
+            return (*inits, await_initialisation(state), *_sweep_after_the_fallen(state))
         case ClientsReady():
             return _after_ready(state)
         case RoundOpened():
-            return (*request(record), Sweep(state.garbage))
+            return (*request(state), sweep(state))
         case RoundCommitted():
-            return (Release(),)
+            return (Release(), *_set_aside(state, record))
+        case RunPaused():
+            return (await_return(state),)
+        case ClientsReturned(clients=clients):
+            return (*(command for client in clients for command in bring_in(state, client)), *go_on(state))
         case RunEnded():
             return (Release(), *farewell(state))
         case _:
@@ -76,7 +89,31 @@ def prepare(state: RunState) -> tuple[Command, ...]:
 
 
 def await_initialisation(state: RunState) -> Command:
-    return SetTimer(Timer.INITIALISATION, state.spec.run.deadline)
+    return SetTimer(Timer.INITIALISATION, left_s(state, state.spec.run.deadline))
+
+
+def await_return(state: RunState) -> Command:
+    return SetTimer(Timer.PAUSE, left_s(state, state.spec.run.patience_s))
+
+
+def left_s(state: RunState, limit_s: float | None) -> float | None:
+    """What is left of a limit; a new leader has a little time to hear again what was answered before."""
+    if limit_s is None:
+        return None
+    return max(limit_s - state.waited_s, min(limit_s, LAST_WORD_S))
+
+
+def bring_in(state: RunState, client: str) -> tuple[Command, ...]:
+    """Bring a client that is admitted to where the run is."""
+    return (SendJoinReply(client, accepted=True), *initialise_again(state, client))
+
+
+def initialise_again(state: RunState, client: str) -> tuple[Command, ...]:
+    """Send a client the model, and what is awaited from it."""
+    if state.phase is Phase.PREPARING:
+        return ()  # it gets the model with the others
+    again = (SendRound(client),) if state.open is not None and client in state.awaiting else ()
+    return (SendInit(client), *again)
 
 
 def welcome(clients: Iterable[str]) -> tuple[Command, ...]:
@@ -84,21 +121,53 @@ def welcome(clients: Iterable[str]) -> tuple[Command, ...]:
     return tuple(command for name in clients for command in (SendJoinReply(name, accepted=True), SendInit(name)))
 
 
-def request(opened: RoundOpened) -> tuple[Command, ...]:
-    """Ask the participants of a round."""
-    return (*(SendRound(client) for client in opened.participants), SetTimer(Timer.ROUND, opened.deadline_s))
+def request(state: RunState) -> tuple[Command, ...]:
+    """Ask the participants of the open round."""
+    assert state.open is not None, "only an open round has participants"
+    opened = state.open.opened
+    deadline = SetTimer(Timer.ROUND, left_s(state, opened.deadline_s))
+    timer = deadline if state.paused is None else await_return(state)
+    return (*(SendRound(client) for client in opened.participants), timer)
+
+
+def sweep(state: RunState) -> Sweep:
+    """Delete what the last commit made useless, and what other leaders wrote of that round in vain."""
+    return Sweep(state.garbage, tuple(one for one in state.fallen if one.round == state.trained))
+
+
+def _sweep_after_the_fallen(state: RunState) -> tuple[Command, ...]:
+    return (sweep(state),) if state.fallen else ()
+
+
+def tell_set_aside(state: RunState, clients: Iterable[str]) -> tuple[Command, ...]:
+    """Tell those of these clients that are not asked any more, and why."""
+    why = {note.client: note.reason for note in state.lacking}
+    aside = [name for name in sorted(clients) if state.clients[name].is_set_aside(state.spec)]
+    return tuple(SendJoinReply(name, accepted=False, reason=f"{why[name]}; join again to go on") for name in aside)
+
+
+def _set_aside(state: RunState, committed: RoundCommitted) -> tuple[Command, ...]:
+    return tell_set_aside(state, (note.client for note in committed.dropped if note.cause is Cause.FAILED))
 
 
 def farewell(state: RunState) -> tuple[Command, ...]:
     """Tell everybody that the run is over, and leave nothing but the log and the final weights."""
     stops = (SendStop(client) for client in sorted({*state.clients, *state.refused}))
-    return (SetTimer(Timer.ROUND, None), *stops, Sweep(state.garbage), Close())
+    return (SetTimer(Timer.ROUND, None), *stops, Sweep(state.garbage, state.fallen), Close())
 
 
 def _after_ready(state: RunState) -> tuple[Command, ...]:
-    if state.open is not None or state.trained:
+    if state.open is not None:
         return ()  # a late joiner: it takes part from the next round on
-    return (Release(), Append((following(state),)))
+    return (Release(), *go_on(state))
+
+
+def go_on(state: RunState) -> tuple[Command, ...]:
+    """Between rounds: what comes next, unless it is the pause that is there already."""
+    if state.phase is not Phase.RUNNING or state.open is not None:
+        return ()
+    next_ = following(state)
+    return () if state.paused is not None and isinstance(next_, RunPaused) else (Append((next_,)),)
 
 
 def following(state: RunState) -> Record:
@@ -106,8 +175,8 @@ def following(state: RunState) -> Record:
     run = state.spec.run
     needed = run.registration.min_clients
     if len(state.ready) < needed:
-        lost = listing(state.unready)
-        return end(state, Status.FAILED, f"{len(state.ready)} of at least {needed} clients could be initialised{lost}")
+        lost = listing(state.lacking)
+        return too_few(state, f"{len(state.ready)} of at least {needed} clients can take part{lost}")
     if state.evaluated < state.trained and run.evaluates_after(state.trained):
         return _opening(state, Kind.EVALUATE, state.trained)
     if run.early_stop is not None and EarlyStopping(**run.early_stop.model_dump()).should_stop(state.losses):
@@ -129,6 +198,11 @@ def end(state: RunState, status: Status, reason: str) -> RunEnded:
     """The last record, with the weights that the run leaves."""
     best_round, weights = state.final_weights
     return RunEnded(status, reason, best_round, weights)
+
+
+def too_few(state: RunState, reason: str) -> Record:
+    """A run that cannot go on with the clients it has waits for others, if it may."""
+    return RunPaused(reason) if state.spec.run.patience_s else end(state, Status.FAILED, reason)
 
 
 def fail(state: RunState, reason: str) -> Append:

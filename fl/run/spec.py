@@ -1,7 +1,7 @@
 """What a researcher asks for: the whole of a run, as one value that travels as JSON."""
 
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from fl.run.share import Share, count
 
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0)]
+A_DAY_S: Final = 86_400.0
 
 
 def _as_count(value: Any) -> Any:
@@ -53,7 +54,7 @@ class RegisterConfig(Config):
     """
 
     min_clients: PositiveInt = 1
-    """Fewer are too few, also later: the run fails once fewer are left that could be initialised."""
+    """Fewer are too few, also later: the run pauses while fewer are left."""
     max_clients: PositiveInt | None = None
     """Further ones are refused; without it there is room for all."""
     timeout: Seconds | None = None
@@ -184,7 +185,16 @@ class RunConfig(Config):
     """Seconds after which a round closes with those who have answered; without it all are waited for. As long is
     waited for the models to be built."""
     min_replies: Share = 1
-    """A round with fewer replies cannot be committed, and the run fails: a number, or a part of those asked."""
+    """A round with fewer replies cannot be committed, and the run pauses: a number, or a part of those asked."""
+    patience: Annotated[float, Field(ge=0)] | None = None
+    """Seconds that the run waits, paused, when too few clients are left or answer; then it fails. 0: it fails at once.
+
+    Without it a day, but where all clients are in one process, and none can come back, 0."""
+    set_aside_after: Annotated[int, Field(ge=0, strict=True)] = 3
+    """Rounds in a row in which a client fails before it is set aside: told why, and asked no more until it joins
+    again, as a daemon does when it is restarted. 0: it is always asked again."""
+    gone_after: Seconds = 60.0
+    """Seconds without a daemon of its name after which nobody waits for a client any more, until it comes back."""
     late_join: bool = True
     """Whether clients may join after registration has closed; they take part from the next round on."""
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
@@ -193,6 +203,10 @@ class RunConfig(Config):
     Without it each site draws batches from its own secret seed, and clients are drawn by the name of the run."""
     gpu: bool | None = None
     """false: compute on CPUs, also where there is a GPU; without it, or true, each site's own policy holds."""
+
+    @property
+    def patience_s(self) -> float:
+        return A_DAY_S if self.patience is None else self.patience
 
     def evaluates_after(self, round_: int) -> bool:
         """Whether an evaluation follows this training round."""

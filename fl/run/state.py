@@ -1,14 +1,17 @@
 """What a leader knows of a run: a fold over its log, and beside it what it has observed since it leads."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from fl.core.data_info import DataInfo
 from fl.run.events import (
+    Cause,
     ClientsAdmitted,
     ClientsReady,
+    ClientsReturned,
+    Fallen,
     Kind,
     LeaderStarted,
     Note,
@@ -18,6 +21,8 @@ from fl.run.events import (
     RoundOpened,
     RunEnded,
     RunInitialised,
+    RunPaused,
+    StillWaiting,
 )
 from fl.run.sampling import Past
 from fl.run.spec import RunSpec
@@ -45,6 +50,15 @@ class Client:
     """Why it could not build the model."""
     past: Past = field(default_factory=Past)
     """Its rounds so far: what samplers go by."""
+    away: bool = False
+    """Nobody consumed its queue when it was last asked; until it joins again it is not."""
+    failures: int = 0
+    """Rounds in a row in which it failed."""
+    last_failure: str = ""
+
+    def is_set_aside(self, spec: RunSpec) -> bool:
+        """Whether it has failed so often that it is not asked any more."""
+        return 0 < spec.run.set_aside_after <= self.failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +66,6 @@ class OpenRound:
     """The round whose replies are awaited."""
 
     opened: RoundOpened
-    leaders: tuple[str, ...]
-    """Who has led since it was opened: they may have left half-written bulk."""
 
     @property
     def name(self) -> str:
@@ -77,19 +89,23 @@ class Seen:
     """Who asked to take part while registration is open."""
     done: frozenset[str] = frozenset()
     """Who has answered what the phase awaits: initialisation, or the open round."""
-    out: Mapping[str, str] = field(default_factory=dict)
-    """Who will not answer it, and why."""
+    out: Mapping[str, Note] = field(default_factory=dict)
+    """Who is not waited for any more, and why."""
     lost: Mapping[str, int] = field(default_factory=dict)
     """How often a client has said meanwhile that it does not have the model."""
     folding: bool = False
+    passed_s: float = 0.0
+    """How long has been waited since that was last logged."""
 
     def with_done(self, client: str) -> "Seen":
-        return replace(
-            self, done=self.done | {client}, out={name: why for name, why in self.out.items() if name != client}
-        )
+        return replace(self.awaiting_again((client,)), done=self.done | {client})
 
-    def with_out(self, client: str, reason: str) -> "Seen":
-        return self if client in self.done else replace(self, out={**self.out, client: reason})
+    def with_out(self, note: Note) -> "Seen":
+        return self if note.client in self.done else replace(self, out={**self.out, note.client: note})
+
+    def awaiting_again(self, clients: Iterable[str]) -> "Seen":
+        again = frozenset(clients)
+        return replace(self, out={name: note for name, note in self.out.items() if name not in again})
 
     def with_lost(self, client: str) -> "Seen":
         return replace(self, lost={**self.lost, client: self.lost.get(client, 0) + 1})
@@ -123,30 +139,56 @@ class RunState:
     open: OpenRound | None = None
     garbage: tuple[Parcel, ...] = ()
     """Bulk that the last commit made useless."""
+    fallen: tuple[Fallen, ...] = ()
+    """Leaders that may have left half-written bulk."""
+    waited_s: float = 0.0
+    """How long what is awaited has been, as far as that was logged."""
+    paused: str | None = None
+    """Why the run waits for clients to come back."""
     ended: RunEnded | None = None
     seen: Seen = Seen()
 
     @property
     def ready(self) -> tuple[str, ...]:
         """Clients that can take part in a round, in the order of every fold."""
-        return tuple(sorted(name for name, client in self.clients.items() if client.ready))
+        return tuple(sorted(name for name, client in self.clients.items() if client.ready and not self._lacks(client)))
+
+    def _lacks(self, client: Client) -> bool:
+        return client.away or client.is_set_aside(self.spec)
 
     @property
-    def unready(self) -> tuple[Note, ...]:
-        """Clients that could not build the model, and why."""
-        clients = sorted(self.clients.items())
-        return tuple(Note(name, client.problem) for name, client in clients if client.problem is not None)
+    def lacking(self) -> tuple[Note, ...]:
+        """Clients that cannot take part in a round, and why."""
+        return tuple(note for name, client in sorted(self.clients.items()) if (note := self._why_not(name, client)))
+
+    def _why_not(self, name: str, client: Client) -> Note | None:
+        if client.problem is not None:
+            return Note(name, client.problem)
+        if client.is_set_aside(self.spec):
+            return Note(name, f"set aside after {client.failures} failed rounds: {client.last_failure}")
+        return Note(name, "gone", Cause.GONE) if client.away else None
 
     @property
-    def awaiting(self) -> frozenset[str]:
-        """Clients whose answer still matters to what the run waits for."""
+    def wanted(self) -> frozenset[str]:
+        """Clients whose answer would still count."""
         if self.seen.folding:
             return frozenset()
         if self.phase is Phase.INITIALISING:
-            asked = frozenset(self.clients)
-        else:
-            asked = frozenset(self.open.opened.participants if self.open is not None else ())
-        return asked - self.seen.done - self.seen.out.keys()
+            return frozenset(self.clients) - self.seen.done
+        return frozenset(self.open.opened.participants if self.open is not None else ()) - self.seen.done
+
+    @property
+    def awaiting(self) -> frozenset[str]:
+        """Clients that the run waits for."""
+        return self.wanted - self.seen.out.keys()
+
+    @property
+    def held(self) -> set[Parcel]:
+        """Bulk that the run goes on from, or leaves."""
+        best = None if self.best is None else self.best.weights
+        left = None if self.ended is None else self.ended.weights
+        known = {self.weights, self.fixed, self.server_state, self.aux, best, left}
+        return {parcel for parcel in known if parcel is not None}
 
     @property
     def final_weights(self) -> tuple[int, Parcel | None]:
@@ -171,6 +213,7 @@ def apply(state: RunState, record: Record) -> RunState:
                 weights=record.weights,
                 aux=record.aux,
                 fixed=record.fixed,
+                waited_s=0.0,
                 seen=Seen(),
             )
         case ClientsReady():
@@ -182,16 +225,30 @@ def apply(state: RunState, record: Record) -> RunState:
         case RoundCommitted():
             return _commit_evaluation(state, record)
         case RunEnded():
-            return replace(
-                state, phase=Phase.ENDED, open=None, ended=record, garbage=_superseded(state, record), seen=Seen()
-            )
+            garbage = _superseded(state, record)
+            return replace(state, phase=Phase.ENDED, open=None, ended=record, garbage=garbage, paused=None, seen=Seen())
+        case StillWaiting(waited_s=waited_s):
+            return replace(state, waited_s=waited_s, seen=replace(state.seen, passed_s=0.0))
+        case RunPaused(reason=reason):
+            return replace(state, paused=reason, waited_s=0.0, seen=replace(state.seen, passed_s=0.0))
+        case ClientsReturned(clients=names):
+            back = {name: replace(state.clients[name], away=False, failures=0) for name in names}
+            return replace(state, clients={**state.clients, **back}, seen=state.seen.awaiting_again(names))
         case _:
             raise TypeError(f"not a record: {record!r}")
 
 
 def _lead(state: RunState, leader: str) -> RunState:
-    open_ = state.open and replace(state.open, leaders=(*state.open.leaders, leader))
-    return replace(state, leader=leader, open=open_, seen=Seen())
+    fallen = state.fallen if (round_ := _written(state)) is None else (*state.fallen, Fallen(state.leader, round_))
+    return replace(state, leader=leader, fallen=fallen, seen=Seen())
+
+
+def _written(state: RunState) -> int | None:
+    """The round whose weights the leader may be writing, if it may."""
+    if state.phase is Phase.PREPARING:
+        return 0
+    training = state.open is not None and state.open.opened.kind is Kind.TRAIN
+    return state.trained + 1 if training else None
 
 
 def _admit(state: RunState, record: ClientsAdmitted) -> RunState:
@@ -199,39 +256,57 @@ def _admit(state: RunState, record: ClientsAdmitted) -> RunState:
     refused = {**state.refused, **{note.client: note.reason for note in record.refused}}
     if state.phase is not Phase.REGISTERING:
         return replace(state, clients=clients, refused=refused)
-    return replace(state, phase=Phase.PREPARING, clients=clients, refused=refused, seen=Seen())
+    return replace(state, phase=Phase.PREPARING, clients=clients, refused=refused, waited_s=0.0, seen=Seen())
 
 
 def _get_ready(state: RunState, record: ClientsReady) -> RunState:
     ready = {name: replace(state.clients[name], ready=True, problem=None) for name in record.clients}
     failed = {note.client: replace(state.clients[note.client], problem=note.reason) for note in record.failed}
-    seen = Seen() if state.phase is Phase.INITIALISING else state.seen
-    return replace(state, phase=Phase.RUNNING, clients={**state.clients, **ready, **failed}, seen=seen)
+    first = state.phase is Phase.INITIALISING
+    seen, waited_s = (Seen(), 0.0) if first else (state.seen, state.waited_s)
+    return replace(
+        state, phase=Phase.RUNNING, clients={**state.clients, **ready, **failed}, waited_s=waited_s, seen=seen
+    )
 
 
 def _open(state: RunState, record: RoundOpened) -> RunState:
     asked = {name: state.clients[name].past for name in record.participants if record.kind is Kind.TRAIN}
     pasts = {name: replace(past, asked=past.asked + 1) for name, past in asked.items()}
-    return replace(state, open=OpenRound(record, (state.leader,)), clients=_with_pasts(state, pasts), seen=Seen())
+    clients = {**state.clients, **{name: replace(state.clients[name], past=past) for name, past in pasts.items()}}
+    return replace(state, open=OpenRound(record), clients=clients, paused=None, waited_s=0.0, seen=Seen())
 
 
-def _with_pasts(state: RunState, pasts: Mapping[str, Past]) -> Mapping[str, Client]:
-    return {**state.clients, **{name: replace(state.clients[name], past=past) for name, past in pasts.items()}}
+def _after_round(state: RunState, record: RoundCommitted) -> Mapping[str, Client]:
+    """The clients after a round: with what samplers go by, and with who has failed or is gone."""
+    trains = record.kind is Kind.TRAIN
+    clients = dict(state.clients)
+    for one in record.participants:
+        client = clients[one.client]
+        past = replace(client.past, trained=one) if trains else replace(client.past, loss=one.loss)
+        clients[one.client] = replace(client, past=past, failures=0 if trains else client.failures)
+    for note in record.dropped:
+        client = clients[note.client]
+        if note.cause is Cause.GONE:
+            clients[note.client] = replace(client, away=True)
+        elif note.cause is Cause.FAILED:
+            clients[note.client] = replace(client, failures=client.failures + 1, last_failure=note.reason)
+    return clients
 
 
 def _commit_training(state: RunState, record: RoundCommitted) -> RunState:
     kept = {record.weights, record.server_state, record.aux, state.best and state.best.weights}
     old = (state.weights, state.server_state, state.aux)
-    pasts = {one.client: replace(state.clients[one.client].past, trained=one) for one in record.participants}
     return replace(
         state,
         weights=record.weights,
         server_state=record.server_state,
         aux=record.aux,
         counted={**state.counted, **dict.fromkeys((one.client for one in record.participants), record.round)},
-        clients=_with_pasts(state, pasts),
+        clients=_after_round(state, record),
         trained=record.round,
         open=None,
+        paused=None,
+        waited_s=0.0,
         garbage=tuple(parcel for parcel in old if parcel is not None and parcel not in kept),
         seen=Seen(),
     )
@@ -244,21 +319,20 @@ def _commit_evaluation(state: RunState, record: RoundCommitted) -> RunState:
     if state.weights is not None and not math.isnan(loss) and (best is None or loss <= best.loss):
         garbage = () if best is None or best.weights == state.weights else (best.weights,)
         best = Best(record.round, loss, state.weights)
-    pasts = {one.client: replace(state.clients[one.client].past, loss=one.loss) for one in record.participants}
     return replace(
         state,
-        clients=_with_pasts(state, pasts),
+        clients=_after_round(state, record),
         evaluated=record.round,
         losses=(*state.losses, loss),
         best=best,
         open=None,
+        paused=None,
+        waited_s=0.0,
         garbage=garbage,
         seen=Seen(),
     )
 
 
 def _superseded(state: RunState, end: RunEnded) -> tuple[Parcel, ...]:
-    best = None if state.best is None else state.best.weights
-    held = {state.weights, state.server_state, state.aux, best, *state.garbage} - {end.weights}
-    unused = (parcel for parcel in held if parcel is not None)
+    unused = (state.held | {*state.garbage}) - {end.weights, state.fixed}
     return tuple(sorted(unused, key=lambda parcel: (parcel.digest, parcel.payload)))

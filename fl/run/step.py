@@ -7,11 +7,23 @@ performs nothing, and then does what `resume` says: all of it is harmless when i
 
 from dataclasses import replace
 
-from fl.run.commands import Append, Command, Drop, Fold, SetTimer, Sweep
+from fl.run.commands import Command, Drop, Fold, SetTimer
 from fl.run.decide import Decision, decide
-from fl.run.events import Event, Kind, Parcel, Record, Timer
-from fl.run.follow import await_initialisation, effects, farewell, following, prepare, request, welcome
-from fl.run.state import OpenRound, Phase, RunState, apply
+from fl.run.events import Event, Record, Timer
+from fl.run.follow import (
+    await_initialisation,
+    await_return,
+    effects,
+    farewell,
+    go_on,
+    left_s,
+    prepare,
+    request,
+    sweep,
+    tell_set_aside,
+    welcome,
+)
+from fl.run.state import Phase, RunState, apply
 
 LOGIC_VERSION = 1
 """Goes up when the same log would lead to other decisions."""
@@ -34,22 +46,18 @@ def resume(state: RunState) -> tuple[Command, ...]:
     """What a new leader does after replaying the log."""
     match state.phase:
         case Phase.REGISTERING:
-            return (SetTimer(Timer.REGISTRATION, state.spec.run.registration.timeout),)
+            return (SetTimer(Timer.REGISTRATION, left_s(state, state.spec.run.registration.timeout)),)
         case Phase.PREPARING:
             return prepare(state)
         case Phase.INITIALISING:
             return (*_welcome_the_rest(state), await_initialisation(state))
         case Phase.ENDED:
             return farewell(state)
-    if state.open is None:
-        return (*_welcome_the_rest(state), Append((following(state),)))
-    return (*_welcome_the_rest(state), *request(state.open.opened), _sweep_after_the_dead(state.open, state.garbage))
-
-
-def _sweep_after_the_dead(open_: OpenRound, garbage: tuple[Parcel, ...]) -> Sweep:
-    """Only training writes weights: those of its round that lie there in an evaluation are the committed ones."""
-    dead = open_.leaders[:-1] if open_.opened.kind is Kind.TRAIN else ()
-    return Sweep(garbage, open_.opened.round if dead else 0, dead)
+    told = (*tell_set_aside(state, state.clients), *_welcome_the_rest(state))
+    if state.open is not None:
+        return (*told, *request(state), sweep(state))
+    waits = (await_return(state),) if state.paused is not None else ()
+    return (*told, *waits, *go_on(state))
 
 
 def _welcome_the_rest(state: RunState) -> tuple[Command, ...]:

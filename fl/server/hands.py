@@ -9,6 +9,7 @@ import numpy as np
 
 from broker import topology
 from broker.base import Delivery, Session
+from broker.dead import bury
 from broker.errors import BrokerError
 from fl.core.mergeable import Sum
 from fl.core.model import Model
@@ -49,6 +50,7 @@ class Hands:
         self, session: Session, run: str, *, leader: str, run_log: RunLog, post: Post, clock: Clock, log: EventLog
     ) -> None:
         self.session = session
+        self._run = run
         self._run_log = run_log
         self._post = post
         self._leader = leader
@@ -89,7 +91,11 @@ class Hands:
         """Move a message that makes no sense to the dead letters, and say why."""
         self.dropped["dead letter"] += 1
         self._log.warning("message_rejected", key=delivery.routing_key, reason=reason)
-        await delivery.reject()
+        await bury(self.session, delivery, queue=topology.run_queue(self._run), reason=reason)
+
+    async def withdraw(self, state: RunState) -> None:
+        """Leave nothing behind but what the log, of which `state` is all, refers to."""
+        await self._shelf.withdraw(state)
 
     async def _perform_one(self, state: RunState, command: Command, cause: Letter | None) -> RunState:
         match command:

@@ -1,23 +1,26 @@
 """Leading a run: load → decide → commit → perform → ack."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from broker.base import Delivery, Session, Subscription
+from broker.errors import BrokerError
 from fl.core.requires import missing
-from fl.errors import BadMessage, Fatal
+from fl.errors import BadMessage, Fatal, FluffleError
 from fl.log import EventLog
 from fl.run.commands import Command
-from fl.run.events import ClientsGone, Event, TimeUp
+from fl.run.events import ClientsGone, Event, TimePassed, TimeUp
 from fl.run.follow import fail
 from fl.run.state import Phase, RunState
 from fl.run.step import resume
 from fl.server.baton import BatonHolder
-from fl.server.hands import Hands
+from fl.server.hands import Hands, StartOver
 from fl.server.letters import Letter, open_letter, read_event
 from fl.server.post import Item, Post
-from fl.server.run_log import RunLog
+from fl.server.quarantine import Quarantine
+from fl.server.run_log import Deposed, RunLog, RunOver
 from fl.tasks import together
 from fl.wire.runs import Submitted
 
@@ -32,18 +35,20 @@ class Seat:
     log: EventLog
 
 
-async def lead(seat: Seat, submitted: Submitted, deliveries: Subscription, first: Delivery) -> None:
+async def lead(
+    seat: Seat, submitted: Submitted, deliveries: Subscription, *, first: Delivery, quarantine: Quarantine
+) -> None:
     """Lead a run to its end, from wherever its log stands. Whoever gets a delivery of its queue is the leader.
 
-    Raises `Deposed` when another worker took over, `ConnectionLost`, and `BadMessage` for a log that this release
-    cannot read.
+    Raises `Deposed` when another worker took over, `StartOver`, `ConnectionLost`, `SubscriptionLost`, and for a log
+    that this release cannot lead by `BadMessage` and `Outdated`.
     """
     leader = uuid.uuid4().hex[:12]
     log = seat.log.bind(run=submitted.run)
     empty = RunState(submitted.run, submitted.spec, weights=submitted.weights, fixed=submitted.fixed)
     run_log, state = await RunLog.take_over(seat.session, empty, leader=leader, worker=seat.worker, clock=seat.clock)
     log.info("leading", leader=leader, phase=state.phase.value, round=state.trained)
-    post = Post(seat.session, deliveries)
+    post = Post(seat.session, deliveries, gone_after_s=submitted.spec.run.gone_after)
     post.put(first)
     baton = BatonHolder(seat.session, submitted.run, sender=leader, clock=seat.clock)
     hands = Hands(seat.session, submitted.run, leader=leader, run_log=run_log, post=post, clock=seat.clock, log=log)
@@ -53,9 +58,14 @@ async def lead(seat: Seat, submitted: Submitted, deliveries: Subscription, first
             state = await hands.perform(state, _first(state))
             while not hands.closed:
                 post.awaited = state.awaiting
-                state = await _handle(await post.next(), state, hands=hands, baton=baton)
+                item = await post.next()
+                with _blaming(item, quarantine, log):
+                    state = await _handle(item, state, hands=hands, baton=baton, quarantine=quarantine)
             for helper in helpers:
                 helper.cancel()
+    except Deposed:
+        await hands.withdraw(await RunLog.look(seat.session, empty))
+        raise
     finally:
         await run_log.close()
 
@@ -68,10 +78,29 @@ def _first(state: RunState) -> tuple[Command, ...]:
     return resume(state)
 
 
-async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHolder) -> RunState:
+@contextmanager
+def _blaming(item: Item, quarantine: Quarantine, log: EventLog) -> Iterator[None]:
+    """Lead again where a message breaks the handling of it, so that nothing is half done, and remember which it was."""
+    try:
+        yield
+    except (FluffleError, BrokerError, StartOver, Deposed, RunOver):
+        raise
+    except Exception as error:
+        if isinstance(item, TimeUp | TimePassed | ClientsGone):
+            raise
+        quarantine.note(item, error)
+        log.exception("handling_failed", message=item.message.type, key=item.routing_key)
+        raise StartOver(f"handling a {item.message.type} failed: {type(error).__name__}: {error}") from error
+
+
+async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHolder, quarantine: Quarantine) -> RunState:
     """Decide about one thing that came in, and do what follows."""
-    if isinstance(item, TimeUp | ClientsGone):
+    if isinstance(item, TimeUp | TimePassed | ClientsGone):
         return await _take(state, item, hands=hands)
+    verdict = quarantine.verdict(item)
+    if verdict is not None:
+        await hands.refuse(item, verdict)
+        return state
     try:
         letter = open_letter(item)
         if letter.is_baton:

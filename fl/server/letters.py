@@ -11,7 +11,17 @@ from fl.core.layout import Layout, Role, check_same
 from fl.core.optimizer import Optimizer
 from fl.core.optimizer.aux import unpack_aux
 from fl.errors import BadMessage, DataError
-from fl.run.events import CancelAsked, ClientFailed, InitAnswered, Input, JoinAsked, Kind, Replied, Trouble
+from fl.run.events import (
+    CancelAsked,
+    ClientFailed,
+    InitAnswered,
+    Input,
+    JoinAsked,
+    Kind,
+    Replied,
+    ResumeAsked,
+    Trouble,
+)
 from fl.run.state import RunState
 from fl.server.fold import metrics_of
 from fl.wire.bulk import fetch
@@ -24,6 +34,7 @@ from fl.wire.messages_pb2 import (
     EvaluateReply,
     InitReply,
     JoinRequest,
+    ResumeRequest,
     TrainReply,
 )
 from fl.wire.tensors import blob_ref, open_parcel, read_data_info, read_inline, read_layout
@@ -79,7 +90,7 @@ def _sender(delivery: Delivery) -> str:
 
 def _checked_body(envelope: Envelope, sender: str) -> object:
     body = body_of(envelope)
-    owners = isinstance(body, CancelRequest | Baton)
+    owners = isinstance(body, CancelRequest | ResumeRequest | Baton)
     clients = isinstance(body, JoinRequest | InitReply | TrainReply | EvaluateReply | Error)
     if not (owners or clients):
         raise BadMessage(f"a {envelope.WhichOneof('body')} is nothing to send to a leader")
@@ -108,6 +119,8 @@ async def read_event(session: Session, letter: Letter, state: RunState) -> Input
             return ClientFailed(client, trouble, body.text, body.round, body.weights_digest)
         case CancelRequest():
             return CancelAsked(body.reason)
+        case ResumeRequest():
+            return ResumeAsked()
     raise TypeError(f"no event for {type(body).__name__}")
 
 
@@ -124,7 +137,7 @@ def _asked_to_join(letter: Letter, body: JoinRequest) -> JoinAsked:
 
 async def _vet_update(session: Session, letter: Letter, reply: TrainReply, state: RunState) -> str | None:
     """Why this update must not enter the sum; None if it may."""
-    if state.weights is None or letter.sender not in state.awaiting:
+    if state.weights is None or letter.sender not in state.wanted:
         return None  # it will be dropped, whatever it holds
     expected = read_layout(open_parcel(state.weights).layout)
     try:

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 from broker import topology
 from broker.base import Delivery, Session, Subscription
-from broker.errors import ConnectionLost, NotFound
-from fl.run.events import ClientsGone, Timer, TimeUp
+from broker.errors import NotFound, Retryable
+from fl.run.events import ClientsGone, TimePassed, Timer, TimeUp
 
 LOOK_EVERY_S = 5.0
-GONE_AFTER_S = 60.0
-"""How long a queue may be without consumer before its client counts as gone: enough for a daemon to be restarted."""
+"""How often it is looked who is there; more often where a client shall count as gone sooner."""
 
-
-Item = Delivery | TimeUp | ClientsGone
+Item = Delivery | TimeUp | TimePassed | ClientsGone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +27,16 @@ class QueueGone(Exception):
 
 
 class Post:
-    """The leader's incoming things, in the order in which they come."""
+    """The leader's incoming things, in the order in which they come.
 
-    def __init__(self, session: Session, deliveries: Subscription) -> None:
+    A client counts as gone when its queue was without consumer for `gone_after_s`.
+    """
+
+    def __init__(self, session: Session, deliveries: Subscription, *, gone_after_s: float) -> None:
         self._session = session
         self._deliveries = deliveries
-        self._queue: asyncio.Queue[Item | Alarm | ConnectionLost | QueueGone] = asyncio.Queue()
+        self._gone_after_s = gone_after_s
+        self._queue: asyncio.Queue[Item | Alarm | Retryable | QueueGone] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
         self._alarm: Alarm | None = None
         self.awaited: frozenset[str] = frozenset()
@@ -44,10 +46,10 @@ class Post:
         self._queue.put_nowait(item)
 
     async def next(self) -> Item:
-        """What comes next. Raises `QueueGone`, `ConnectionLost`."""
+        """What comes next. Raises `QueueGone`, `SubscriptionLost`, `ConnectionLost`."""
         while True:
             item = await self._queue.get()
-            if isinstance(item, ConnectionLost | QueueGone):
+            if isinstance(item, Retryable | QueueGone):
                 raise item
             if not isinstance(item, Alarm):
                 return item
@@ -64,24 +66,27 @@ class Post:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._queue.put_nowait, self._alarm)
 
     async def collect(self) -> None:
-        """Pass deliveries on until the queue is deleted or the session lost."""
+        """Pass deliveries on until the queue is deleted or the subscription lost."""
         try:
             async for delivery in self._deliveries:
                 self._queue.put_nowait(delivery)
-        except ConnectionLost as error:
+        except Retryable as error:
             self._queue.put_nowait(error)
         else:
             self._queue.put_nowait(QueueGone())
 
     async def look_out(self) -> None:
-        """Report awaited clients whose queue nobody has consumed for `GONE_AFTER_S`."""
+        """Tell that time passes, and report awaited clients that are gone."""
         absent_since: dict[str, float] = {}
+        told = time.monotonic()
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(min(LOOK_EVERY_S, self._gone_after_s / 4))
             absent = {client for client in self.awaited if await self._is_absent(client)}
             now = time.monotonic()
             absent_since = {client: absent_since.get(client, now) for client in absent}
-            gone = tuple(sorted(client for client, since in absent_since.items() if now - since >= GONE_AFTER_S))
+            gone = tuple(sorted(client for client, since in absent_since.items() if now - since >= self._gone_after_s))
+            self._queue.put_nowait(TimePassed(now - told))
+            told = now
             if gone:
                 self._queue.put_nowait(ClientsGone(gone))
 

@@ -6,11 +6,12 @@ newer `LeaderStarted` before its own record, and resigns.
 
 import asyncio
 import itertools
+import uuid
 from collections.abc import Callable
 from typing import Self
 
 from broker import topology
-from broker.base import Session, Subscription
+from broker.base import Message, Session, Subscription
 from broker.errors import NotFound
 from broker.topology import MARKER
 from fl.run.events import LeaderStarted, Record
@@ -22,6 +23,10 @@ from fl.wire.records import Repeats, read_record, write_record
 
 class Deposed(Exception):
     """Another worker leads this run now."""
+
+
+class Outdated(Exception):
+    """The run was led by a newer release, whose decisions this one may not take over."""
 
 
 class RunOver(Exception):
@@ -46,18 +51,49 @@ class RunLog:
     ) -> tuple[Self, RunState]:
         """Become the leader, and replay what was decided before. `state` is that of the empty log.
 
-        Raises `BadMessage` where a record cannot be read: then nobody of this release can lead the run.
+        Raises `BadMessage` where a record cannot be read, and `Outdated` for the log of a newer release, before
+        anything is written: then nobody of this release can lead the run.
         """
         stream = topology.run_log(state.run)
         try:
             log = cls(session, await session.read(stream), stream, leader, clock)
         except NotFound:
             raise RunOver from None
+        state = await log._read_past(state)
         await log._publish(LeaderStarted(leader, worker, LOGIC_VERSION))
         while state.leader != leader:
             writer, record = await log._next()
             state = replay(state, [(writer, record)])
         return log, state
+
+    @classmethod
+    async def look(cls, session: Session, state: RunState) -> RunState:
+        """The state of a run as its log has it now, for one who does not lead it. Raises `RunOver`."""
+        stream = topology.run_log(state.run)
+        try:
+            log = cls(session, await session.read(stream), stream, "", lambda: 0.0)
+        except NotFound:
+            raise RunOver from None
+        try:
+            return await log._read_past(state)
+        finally:
+            await log.close()
+
+    async def _read_past(self, state: RunState) -> RunState:
+        """Replay up to a marker of our own. Raises `Outdated`."""
+        marker = uuid.uuid4().hex
+        await self._session.publish(Message(b"", type=MARKER, message_id=marker), routing_key=self._stream)
+        while (entry := await self._read()) != marker:
+            if isinstance(entry, str):
+                continue  # somebody else's
+            writer, record = entry
+            if isinstance(record, LeaderStarted) and record.logic_version > LOGIC_VERSION:
+                raise Outdated(
+                    f"worker {record.worker} has led it by the rules of version {record.logic_version}, this worker "
+                    f"knows those of version {LOGIC_VERSION}: update this worker, or leave the run to newer ones"
+                )
+            state = replay(state, [(writer, record)])
+        return state
 
     async def append(self, records: tuple[Record, ...]) -> None:
         """Write records, and return once they are in force. Raises `Deposed`."""
@@ -78,12 +114,19 @@ class RunLog:
 
     async def _next(self) -> tuple[str, Record]:
         while True:
+            entry = await self._read()
+            if not isinstance(entry, str):
+                return entry
+
+    async def _read(self) -> tuple[str, Record] | str:
+        """The next record and its writer, or the id of a marker."""
+        while True:
             delivery = await anext(self._entries, None)
             if delivery is None:
                 raise RunOver
             await delivery.ack()
             if delivery.message.type == MARKER:
-                continue
+                return delivery.message.message_id
             entry, record = read_record(delivery.message)
             if not self._repeats.has(entry):
                 return entry.leader, record

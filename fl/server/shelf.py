@@ -1,6 +1,7 @@
 """A run's weights at the broker, as its leader reads, writes and clears them away."""
 
 import asyncio
+from typing import Final
 
 from broker import topology
 from broker.base import Session
@@ -13,6 +14,9 @@ from fl.wire.bulk import INLINE_BYTES, fetch, ship
 from fl.wire.tensors import blob_ref, open_parcel, parcel
 from fl.wire.tensors_pb2 import Tensors
 
+_WRITTEN: Final = (topology.weights_stream, topology.state_stream, topology.aux_stream)
+"""What a leader writes of a round."""
+
 
 class Shelf:
     """Weights and updates of one run. Keeps the newest weights at hand, and nothing else."""
@@ -22,6 +26,7 @@ class Shelf:
         self._run = run
         self._writer = leader
         self._newest: tuple[bytes, NumpyVector] | None = None
+        self._written: set[str] = set()
         self._cleared = 0
 
     async def weights(self, known: Parcel) -> NumpyVector:
@@ -34,28 +39,39 @@ class Shelf:
 
     async def put_weights(self, weights: NumpyVector, round_: int) -> Parcel:
         """Publish weights once, for all clients and the next leader."""
-        tensors = await ship(self._session, weights, topology.weights_stream(self._run, round_, self._writer))
+        tensors = await self._ship(weights, topology.weights_stream(self._run, round_, self._writer))
         self._newest = (tensors.digest, weights)
         return parcel(tensors)
 
     async def put_state(self, state: NumpyVector, round_: int) -> Parcel:
         """Publish the server's optimizer, for the next leader."""
-        return parcel(await ship(self._session, state, topology.state_stream(self._run, round_, self._writer)))
+        return parcel(await self._ship(state, topology.state_stream(self._run, round_, self._writer)))
 
     async def put_aux(self, aux: NumpyVector | None, round_: int) -> Parcel | None:
         """Publish what the server's optimizer tells those of the clients, if it does."""
         if aux is None:
             return None
-        return parcel(await ship(self._session, aux, topology.aux_stream(self._run, round_, self._writer)))
+        return parcel(await self._ship(aux, topology.aux_stream(self._run, round_, self._writer)))
+
+    async def _ship(self, vector: NumpyVector, stream: str) -> Tensors:
+        self._written.add(stream)
+        return await ship(self._session, vector, stream)
+
+    async def withdraw(self, state: RunState) -> None:
+        """Delete what was written here and is not in the log, of which `state` is all: nobody else ever reads it."""
+        logged = (blob_ref(open_parcel(known)) for known in state.held)
+        for stream in self._written - {ref.stream for ref in logged if ref is not None}:
+            await self._session.delete(stream)
+        self._written.clear()
 
     async def sweep(self, command: Sweep) -> None:
         """Delete what is named; what is inline, or gone already, needs nothing."""
         for ref in (blob_ref(open_parcel(unused)) for unused in command.parcels):
             if ref is not None:
                 await self._session.delete(ref.stream)
-        for leader in command.leaders:
-            for stream in (topology.weights_stream, topology.state_stream, topology.aux_stream):
-                await self._session.delete(stream(self._run, command.round, leader))
+        for one in command.fallen:
+            for stream in _WRITTEN:
+                await self._session.delete(stream(self._run, one.round, one.leader))
 
     async def clear_updates(self, state: RunState) -> None:
         """Delete what clients have sent, used or not, for rounds that are settled.
@@ -66,10 +82,12 @@ class Shelf:
         if not parts:
             return
         last = state.trained if state.ended is None else state.trained + 1
-        rounds = range(max(self._cleared + 1, state.trained), last + 1)
+        rounds = {*range(max(self._cleared + 1, state.trained), last + 1)}
+        if state.ended is not None:  # others may have made room for updates of rounds that were over already
+            rounds |= {one.round for one in state.fallen}
         streams = [
             topology.update_stream(self._run, round_, name, part)
-            for round_ in rounds
+            for round_ in sorted(rounds)
             for name in state.clients
             for part in parts
         ]

@@ -6,6 +6,7 @@ from fl.log import EventLog
 from fl.run.events import (
     ClientsAdmitted,
     ClientsReady,
+    ClientsReturned,
     LeaderStarted,
     Note,
     Record,
@@ -13,6 +14,8 @@ from fl.run.events import (
     RoundOpened,
     RunEnded,
     RunInitialised,
+    RunPaused,
+    StillWaiting,
 )
 
 
@@ -38,6 +41,13 @@ def tell(log: EventLog, record: Record) -> None:
             _warn(log, "client_dropped", record.dropped)
             if record.note:
                 log.warning("round_note", round=record.round, note=record.note)
+        case StillWaiting():
+            awaited, answered = _names(record.awaited), len(record.answered)
+            log.info("still_waiting", seconds=record.waited_s, answered=answered, awaited=awaited)
+        case RunPaused():
+            log.warning("run_paused", reason=record.reason)
+        case ClientsReturned():
+            log.info("clients_returned", clients=_names(record.clients))
         case RunEnded():
             log.info("run_ended", status=record.status.value, reason=record.reason, best_round=record.best_round)
 

@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 
 from broker import topology
 from broker.base import Message, Session
-from broker.errors import NotFound, Retryable
+from broker.errors import NotFound, Retryable, SubscriptionLost
 from broker.topology import MARKER
 from fl.errors import BadMessage
 from fl.log import EventLog
 from fl.server.hands import StartOver
 from fl.server.leader import Seat, lead
 from fl.server.post import QueueGone
-from fl.server.run_log import Deposed, RunOver
+from fl.server.quarantine import Quarantine
+from fl.server.run_log import Deposed, Outdated, RunOver
 from fl.tasks import together
 from fl.wire.runs import Closed, Submitted, read_announcement
 
@@ -34,6 +35,7 @@ async def serve(seat: Seat) -> None:
 
 async def attend(seat: Seat, submitted: Submitted) -> None:
     """Stand by one run until it is over, and lead it whenever the broker says so."""
+    quarantine = Quarantine()
     while True:
         try:
             deliveries = await seat.session.consume(
@@ -45,13 +47,15 @@ async def attend(seat: Seat, submitted: Submitted) -> None:
             try:
                 first = await anext(deliveries, None)
                 if first is not None:
-                    await lead(seat, submitted, deliveries, first)
+                    await lead(seat, submitted, deliveries, first=first, quarantine=quarantine)
             except Deposed:
                 seat.log.warning("deposed", run=submitted.run)
                 continue
-            except StartOver as error:
+            except (StartOver, SubscriptionLost) as error:
                 seat.log.warning("leading_again", run=submitted.run, reason=error)
                 continue
+            except Outdated as error:
+                seat.log.warning("stands_back", run=submitted.run, reason=error)
             except BadMessage as error:
                 seat.log.warning("run_left_to_others", run=submitted.run, reason=error)
             except (QueueGone, RunOver):

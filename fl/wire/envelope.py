@@ -32,6 +32,7 @@ Body = (
     | messages_pb2.Baton
     | messages_pb2.RunSubmitted
     | messages_pb2.RunClosed
+    | messages_pb2.ResumeRequest
 )
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Envelope(_message.Message):
-    __slots__ = ("protocol", "version", "run", "sender", "sent_at", "join_request", "join_reply", "init_request", "init_reply", "privacy_request", "privacy_reply", "train_request", "train_reply", "evaluate_request", "evaluate_reply", "stop_request", "cancel_request", "error", "baton", "run_submitted", "run_closed")
+    __slots__ = ("protocol", "version", "run", "sender", "sent_at", "join_request", "join_reply", "init_request", "init_reply", "privacy_request", "privacy_reply", "train_request", "train_reply", "evaluate_request", "evaluate_reply", "stop_request", "cancel_request", "error", "baton", "run_submitted", "run_closed", "resume_request")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class Envelope(_message.Message):
     BATON_FIELD_NUMBER: _ClassVar[int]
     RUN_SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     RUN_CLOSED_FIELD_NUMBER: _ClassVar[int]
+    RESUME_REQUEST_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     run: str
@@ -52,7 +53,8 @@ class Envelope(_message.Message):
     baton: Baton
     run_submitted: RunSubmitted
     run_closed: RunClosed
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., run: _Optional[str] = ..., sender: _Optional[str] = ..., sent_at: _Optional[float] = ..., join_request: _Optional[_Union[JoinRequest, _Mapping]] = ..., join_reply: _Optional[_Union[JoinReply, _Mapping]] = ..., init_request: _Optional[_Union[InitRequest, _Mapping]] = ..., init_reply: _Optional[_Union[InitReply, _Mapping]] = ..., privacy_request: _Optional[_Union[PrivacyRequest, _Mapping]] = ..., privacy_reply: _Optional[_Union[PrivacyReply, _Mapping]] = ..., train_request: _Optional[_Union[TrainRequest, _Mapping]] = ..., train_reply: _Optional[_Union[TrainReply, _Mapping]] = ..., evaluate_request: _Optional[_Union[EvaluateRequest, _Mapping]] = ..., evaluate_reply: _Optional[_Union[EvaluateReply, _Mapping]] = ..., stop_request: _Optional[_Union[StopRequest, _Mapping]] = ..., cancel_request: _Optional[_Union[CancelRequest, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., baton: _Optional[_Union[Baton, _Mapping]] = ..., run_submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ...) -> None: ...
+    resume_request: ResumeRequest
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., run: _Optional[str] = ..., sender: _Optional[str] = ..., sent_at: _Optional[float] = ..., join_request: _Optional[_Union[JoinRequest, _Mapping]] = ..., join_reply: _Optional[_Union[JoinReply, _Mapping]] = ..., init_request: _Optional[_Union[InitRequest, _Mapping]] = ..., init_reply: _Optional[_Union[InitReply, _Mapping]] = ..., privacy_request: _Optional[_Union[PrivacyRequest, _Mapping]] = ..., privacy_reply: _Optional[_Union[PrivacyReply, _Mapping]] = ..., train_request: _Optional[_Union[TrainRequest, _Mapping]] = ..., train_reply: _Optional[_Union[TrainReply, _Mapping]] = ..., evaluate_request: _Optional[_Union[EvaluateRequest, _Mapping]] = ..., evaluate_reply: _Optional[_Union[EvaluateReply, _Mapping]] = ..., stop_request: _Optional[_Union[StopRequest, _Mapping]] = ..., cancel_request: _Optional[_Union[CancelRequest, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., baton: _Optional[_Union[Baton, _Mapping]] = ..., run_submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., resume_request: _Optional[_Union[ResumeRequest, _Mapping]] = ...) -> None: ...
 
 class RunSubmitted(_message.Message):
     __slots__ = ("spec_json", "weights", "fixed")
@@ -238,6 +240,10 @@ class CancelRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class ResumeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "text", "round", "weights_digest")

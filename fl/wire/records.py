@@ -7,9 +7,11 @@ from google.protobuf.message import DecodeError
 from broker.base import Message
 from fl.errors import BadMessage
 from fl.run.events import (
+    Cause,
     ClientResult,
     ClientsAdmitted,
     ClientsReady,
+    ClientsReturned,
     Kind,
     LeaderStarted,
     MetricValue,
@@ -20,13 +22,21 @@ from fl.run.events import (
     RoundOpened,
     RunEnded,
     RunInitialised,
+    RunPaused,
     Status,
+    StillWaiting,
 )
 from fl.wire import records_pb2 as pb
 from fl.wire.envelope import PROTOCOL
 from fl.wire.tensors import open_parcel, parcel, read_data_info, write_data_info
 from fl.wire.tensors_pb2 import Tensors
 
+_CAUSES = {
+    Cause.FAILED: pb.ClientNote.FAILED,
+    Cause.LATE: pb.ClientNote.LATE,
+    Cause.GONE: pb.ClientNote.GONE,
+}
+_CAUSES_BACK = {number: cause for cause, number in _CAUSES.items()}
 _KINDS = {Kind.TRAIN: pb.RoundKind.TRAIN, Kind.EVALUATE: pb.RoundKind.EVALUATE}
 Carrier = pb.RunInitialised | pb.RoundCommitted | pb.RunEnded
 _KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
@@ -59,6 +69,15 @@ def write_record(leader: str, record: Record, *, number: int, now: float) -> Mes
             ended = entry.run_ended
             ended.status, ended.reason, ended.best_round = record.status.value, record.reason, record.best_round
             _write_parcels(ended, weights=record.weights)
+        case StillWaiting():
+            out = _notes(record.out)
+            entry.still_waiting.CopyFrom(
+                pb.StillWaiting(waited_s=record.waited_s, answered=record.answered, awaited=record.awaited, out=out)
+            )
+        case RunPaused(reason=reason):
+            entry.run_paused.CopyFrom(pb.RunPaused(reason=reason))
+        case ClientsReturned(clients=names):
+            entry.clients_returned.CopyFrom(pb.ClientsReturned(clients=names))
         case _:
             raise TypeError(f"not a record: {record!r}")
     return Message(entry.SerializeToString(), type=entry.WhichOneof("record") or "")
@@ -118,6 +137,14 @@ def _read(entry: pb.LogRecord) -> Record:
             ended = entry.run_ended
             weights = _read_parcel(ended, "weights")
             return RunEnded(Status(ended.status), ended.reason, ended.best_round, weights)
+        case "still_waiting":
+            waiting = entry.still_waiting
+            notes = _read_notes(waiting.out)
+            return StillWaiting(waiting.waited_s, tuple(waiting.answered), tuple(waiting.awaited), notes)
+        case "run_paused":
+            return RunPaused(entry.run_paused.reason)
+        case "clients_returned":
+            return ClientsReturned(tuple(entry.clients_returned.clients))
     raise ValueError("it is empty, or of a kind that this release does not know")
 
 
@@ -189,8 +216,8 @@ def _read_parcel(message: Carrier, field: str) -> Parcel | None:
 
 
 def _notes(notes: tuple[Note, ...]) -> list[pb.ClientNote]:
-    return [pb.ClientNote(client=note.client, reason=note.reason) for note in notes]
+    return [pb.ClientNote(client=note.client, reason=note.reason, cause=_CAUSES[note.cause]) for note in notes]
 
 
 def _read_notes(notes: Iterable[pb.ClientNote]) -> tuple[Note, ...]:
-    return tuple(Note(note.client, note.reason) for note in notes)
+    return tuple(Note(note.client, note.reason, _CAUSES_BACK.get(note.cause, Cause.FAILED)) for note in notes)

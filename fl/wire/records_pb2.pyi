@@ -19,7 +19,7 @@ TRAIN: RoundKind
 EVALUATE: RoundKind
 
 class LogRecord(_message.Message):
-    __slots__ = ("protocol", "leader", "at", "number", "leader_started", "clients_admitted", "run_initialised", "clients_ready", "round_opened", "round_committed", "run_ended")
+    __slots__ = ("protocol", "leader", "at", "number", "leader_started", "clients_admitted", "run_initialised", "clients_ready", "round_opened", "round_committed", "run_ended", "still_waiting", "run_paused", "clients_returned")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,9 @@ class LogRecord(_message.Message):
     ROUND_OPENED_FIELD_NUMBER: _ClassVar[int]
     ROUND_COMMITTED_FIELD_NUMBER: _ClassVar[int]
     RUN_ENDED_FIELD_NUMBER: _ClassVar[int]
+    STILL_WAITING_FIELD_NUMBER: _ClassVar[int]
+    RUN_PAUSED_FIELD_NUMBER: _ClassVar[int]
+    CLIENTS_RETURNED_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     leader: str
     at: float
@@ -42,7 +45,10 @@ class LogRecord(_message.Message):
     round_opened: RoundOpened
     round_committed: RoundCommitted
     run_ended: RunEnded
-    def __init__(self, protocol: _Optional[int] = ..., leader: _Optional[str] = ..., at: _Optional[float] = ..., number: _Optional[int] = ..., leader_started: _Optional[_Union[LeaderStarted, _Mapping]] = ..., clients_admitted: _Optional[_Union[ClientsAdmitted, _Mapping]] = ..., run_initialised: _Optional[_Union[RunInitialised, _Mapping]] = ..., clients_ready: _Optional[_Union[ClientsReady, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., round_committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ...) -> None: ...
+    still_waiting: StillWaiting
+    run_paused: RunPaused
+    clients_returned: ClientsReturned
+    def __init__(self, protocol: _Optional[int] = ..., leader: _Optional[str] = ..., at: _Optional[float] = ..., number: _Optional[int] = ..., leader_started: _Optional[_Union[LeaderStarted, _Mapping]] = ..., clients_admitted: _Optional[_Union[ClientsAdmitted, _Mapping]] = ..., run_initialised: _Optional[_Union[RunInitialised, _Mapping]] = ..., clients_ready: _Optional[_Union[ClientsReady, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., round_committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ..., still_waiting: _Optional[_Union[StillWaiting, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., clients_returned: _Optional[_Union[ClientsReturned, _Mapping]] = ...) -> None: ...
 
 class LeaderStarted(_message.Message):
     __slots__ = ("worker", "logic_version")
@@ -53,12 +59,24 @@ class LeaderStarted(_message.Message):
     def __init__(self, worker: _Optional[str] = ..., logic_version: _Optional[int] = ...) -> None: ...
 
 class ClientNote(_message.Message):
-    __slots__ = ("client", "reason")
+    __slots__ = ("client", "reason", "cause")
+    class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        CAUSE_UNSPECIFIED: _ClassVar[ClientNote.Cause]
+        FAILED: _ClassVar[ClientNote.Cause]
+        LATE: _ClassVar[ClientNote.Cause]
+        GONE: _ClassVar[ClientNote.Cause]
+    CAUSE_UNSPECIFIED: ClientNote.Cause
+    FAILED: ClientNote.Cause
+    LATE: ClientNote.Cause
+    GONE: ClientNote.Cause
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
     client: str
     reason: str
-    def __init__(self, client: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    cause: ClientNote.Cause
+    def __init__(self, client: _Optional[str] = ..., reason: _Optional[str] = ..., cause: _Optional[_Union[ClientNote.Cause, str]] = ...) -> None: ...
 
 class AdmittedClient(_message.Message):
     __slots__ = ("client", "data_info")
@@ -157,6 +175,30 @@ class RoundCommitted(_message.Message):
     note: str
     aux: _tensors_pb2.Tensors
     def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[_Union[ClientResult, _Mapping]]] = ..., dropped: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., server_state: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., note: _Optional[str] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+
+class StillWaiting(_message.Message):
+    __slots__ = ("waited_s", "answered", "awaited", "out")
+    WAITED_S_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    AWAITED_FIELD_NUMBER: _ClassVar[int]
+    OUT_FIELD_NUMBER: _ClassVar[int]
+    waited_s: float
+    answered: _containers.RepeatedScalarFieldContainer[str]
+    awaited: _containers.RepeatedScalarFieldContainer[str]
+    out: _containers.RepeatedCompositeFieldContainer[ClientNote]
+    def __init__(self, waited_s: _Optional[float] = ..., answered: _Optional[_Iterable[str]] = ..., awaited: _Optional[_Iterable[str]] = ..., out: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ...) -> None: ...
+
+class RunPaused(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class ClientsReturned(_message.Message):
+    __slots__ = ("clients",)
+    CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    clients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, clients: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RunEnded(_message.Message):
     __slots__ = ("status", "reason", "best_round", "weights")

@@ -1,14 +1,15 @@
 """What must hold of every history of a run, read off what its leaders did and not off their state."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from fl.run.commands import Close, Command, Drop, Fold, Hold, SendInit, SendRound, SendStop, Sweep
 from fl.run.events import (
-    ClientFailed,
+    Cause,
     ClientsAdmitted,
-    ClientsGone,
     ClientsReady,
+    ClientsReturned,
     Input,
     Kind,
     LeaderStarted,
@@ -19,7 +20,8 @@ from fl.run.events import (
     RoundOpened,
     RunEnded,
     RunInitialised,
-    Trouble,
+    RunPaused,
+    StillWaiting,
 )
 from fl.run.replay import replay
 from fl.run.spec import RunSpec
@@ -35,6 +37,7 @@ class Audit:
 
     spec: RunSpec
     submitted: Parcel | None = None
+    leader: str = ""
     letter: Letter | None = None
     """The one being handled."""
     held: dict[Letter, Milestone] = field(default_factory=dict)
@@ -43,12 +46,16 @@ class Audit:
     admitted: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     ready: set[str] = field(default_factory=set)
+    unable: set[str] = field(default_factory=set)
+    """Who could not build the model."""
     open: RoundOpened | None = None
     folding: Fold | None = None
     answered: dict[str, Letter | None] = field(default_factory=dict)
     """The first valid reply of each client to the open round, since the present leader leads."""
-    given_up: set[str] = field(default_factory=set)
-    """Who has failed in the open round, or was gone, before it answered."""
+    away: set[str] = field(default_factory=set)
+    failures: Counter[str] = field(default_factory=Counter)
+    """Rounds in a row in which a client failed."""
+    paused: bool = False
     weights: Parcel | None = field(init=False)
     initialised: bool = False
     server_state: Parcel | None = None
@@ -83,22 +90,14 @@ class Audit:
     # ---- messages ----------------------------------------------------------------------------------------------------
 
     def _note_answer(self, event: Input) -> None:
-        """Keep apart who has answered the open round and who never will."""
+        """Note who has answered the open round, whatever it said before."""
         if self.open is None or self.weights is None or self.folding is not None:
             return
         here = self.open.kind, self.open.round, self.weights.digest
-        lost: tuple[str, ...] = ()
         match event:
             case Replied(problem=None) if (event.kind, event.round, event.base) == here:
-                if event.client in self.open.participants and event.client not in self.given_up:
+                if event.client in self.open.participants:
                     self.answered.setdefault(event.client, self.letter)
-            case Replied() if (event.kind, event.round, event.base) == here:
-                lost = (event.client,)
-            case ClientFailed() if event.round == 0 or (self.open.kind, event.round, event.base) == here:
-                lost = (event.client,) if event.trouble is not Trouble.UNINITIALISED else ()
-            case ClientsGone(clients=clients):
-                lost = clients
-        self.given_up |= set(lost) - self.answered.keys()
 
     def _settle(self, letters: tuple[Letter, ...]) -> None:
         for letter in letters:
@@ -147,10 +146,9 @@ class Audit:
         lost = set(sweep.parcels) & self._needed()
         assert not lost, f"swept, but still needed: {lost}"
         self.swept.update(sweep.parcels)
-        if sweep.leaders:
-            assert self.open is not None
-            assert self.open.kind is Kind.TRAIN, "whatever was written of this round is what it evaluates"
-            assert sweep.round == self.open.round
+        last = self.trained if self.ended is None else self.trained + 1
+        assert all(one.round <= last for one in sweep.fallen), "nobody's work is swept while it may be written"
+        assert all(one.leader != self.leader for one in sweep.fallen)
 
     def _needed(self) -> set[Parcel | None]:
         if self.ended is not None:
@@ -168,7 +166,7 @@ class Audit:
 
     def _log(self, record: Record) -> None:
         if isinstance(record, LeaderStarted):
-            self._lead()
+            self._lead(record.leader)
             return
         assert self.ended is None, f"{record} came after the end"
         match record:
@@ -180,10 +178,20 @@ class Audit:
                 assert self.submitted in {None, weights}, "submitted weights are what the run starts from"
                 self.weights, self.initialised = weights, True
                 self.published.add(weights)
-            case ClientsReady(clients=names):
+            case ClientsReady(clients=names, failed=failed):
                 assert set(names) <= self.admitted - self.ready
                 self.ready |= set(names)
+                self.unable = {*self.unable, *(note.client for note in failed)} - {*names}
+                self._check_room()
                 self.reached.add("initialised")
+            case RunPaused():
+                self._pause()
+            case ClientsReturned(clients=names):
+                assert set(names) <= self.admitted - self._able()
+                self.away -= set(names)
+                self.failures.subtract({name: self.failures[name] for name in names})
+            case StillWaiting(answered=answered, awaited=awaited):
+                assert not set(answered) & set(awaited)
             case RoundOpened():
                 self._open(record)
             case RoundCommitted():
@@ -192,11 +200,10 @@ class Audit:
                 assert (best_round, weights) == self._best()
                 self.ended, self.open, self.folding = record, None, None
 
-    def _lead(self) -> None:
+    def _lead(self, leader: str) -> None:
         """What the leader before held comes again."""
-        self.letter, self.folding, self.closed = None, None, False
-        self.held, self.answered, self.given_up = {}, {}, set()
-        self.stopped = set()
+        self.leader, self.letter, self.folding, self.closed = leader, None, None, False
+        self.held, self.answered, self.stopped = {}, {}, set()
 
     def _admit(self, names: list[str], refused: list[str]) -> None:
         register = self.spec.run.registration
@@ -206,7 +213,7 @@ class Audit:
         self.admitted |= set(names)
         self.refused |= set(refused)
         assert not names or len(self.admitted) >= register.min_clients
-        assert register.max_clients is None or len(self.admitted) <= register.max_clients
+        self._check_room()
         self.reached.add("admitted")
 
     def _open(self, opened: RoundOpened) -> None:
@@ -216,16 +223,34 @@ class Audit:
         else:
             assert opened.round == self.trained > 0
             assert opened.round not in self.evaluations
-        assert opened.participants == tuple(sorted(set(opened.participants) & self.ready)), "only who can take part"
-        assert len(opened.participants) == self._n_asked(opened.kind)
-        assert len(self.ready) >= self.spec.run.registration.min_clients
-        self.open, self.answered, self.given_up = opened, {}, set()
+        able = self._able()
+        assert opened.participants == tuple(sorted(set(opened.participants) & able)), "only who can take part"
+        assert len(opened.participants) == self._n_asked(opened.kind, len(able))
+        assert len(able) >= self.spec.run.registration.min_clients
+        self.open, self.answered, self.paused = opened, {}, False
 
-    def _n_asked(self, kind: Kind) -> int:
+    def _able(self) -> set[str]:
+        """Who can build the model, is there, and does not fail time and again."""
+        most = self.spec.run.set_aside_after or math.inf
+        return {name for name in self.ready - self.away if self.failures[name] < most}
+
+    def _check_room(self) -> None:
+        most = self.spec.run.registration.max_clients
+        assert most is None or len(self.admitted - self.unable) <= most
+
+    def _pause(self) -> None:
+        assert self.spec.run.patience != 0, "this run waits for nobody"
+        if self.open is None:
+            assert len(self._able()) < self.spec.run.registration.min_clients
+        else:
+            assert len(self.answered) < number_of(self.spec.run.min_replies, len(self.open.participants))
+        self.paused = True
+
+    def _n_asked(self, kind: Kind, n_able: int) -> int:
         run = self.spec.run
         share = run.sampling.clients if kind is Kind.TRAIN else run.evaluate.clients
         least = run.min_replies if isinstance(run.min_replies, int) else 1
-        return min(len(self.ready), max(least, number_of(share, len(self.ready))))
+        return min(n_able, max(least, number_of(share, n_able)))
 
     def _commit(self, committed: RoundCommitted) -> None:
         assert self.open is not None
@@ -246,9 +271,13 @@ class Audit:
             assert self.weights is not None
             loss = math.nan if committed.loss is None else committed.loss
             self.evaluations[committed.round] = (loss, self.weights)
+        if committed.kind is Kind.TRAIN:
+            self.failures.subtract({name: self.failures[name] for name in names})
+        self.failures.update(note.client for note in committed.dropped if note.cause is Cause.FAILED)
+        self.away |= {note.client for note in committed.dropped if note.cause is Cause.GONE}
         self.commits.append(committed)
         self.reached.add((committed.kind, committed.round))
-        self.open, self.folding, self.answered = None, None, {}
+        self.open, self.folding, self.answered, self.paused = None, None, {}, False
 
     def _best(self) -> tuple[int, Parcel | None]:
         """The evaluated weights of the lowest loss, of equal ones the latest; without any the latest at all."""

@@ -16,6 +16,7 @@ from fl.run.events import (
     LeaderStarted,
     Record,
     Replied,
+    ResumeAsked,
     Timer,
 )
 from fl.run.replay import replay
@@ -24,7 +25,7 @@ from fl.run.step import LOGIC_VERSION, resume, step
 
 Log = list[tuple[str, Record]]
 
-MESSAGES: Final = (JoinAsked, InitAnswered, Replied, ClientFailed, CancelAsked)
+MESSAGES: Final = (JoinAsked, InitAnswered, Replied, ClientFailed, CancelAsked, ResumeAsked)
 """Inputs that come through the run's queue, and again unless they are acknowledged."""
 
 

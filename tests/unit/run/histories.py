@@ -33,7 +33,7 @@ LEADS = LeaderStarted("leader-1", "worker-1", 1)
 
 def a_spec(**run: Any) -> RunSpec:
     """A spec with these options in its `run` table; by default one round and two clients exactly."""
-    table = {"rounds": 1, "register": 2, "training": {"batch_size": 8}, **run}
+    table = {"rounds": 1, "register": 2, "training": {"batch_size": 8}, "patience": 0, **run}
     return RunSpec.from_params(model={"kind": "none"}, optim={"client_opt": 0.1}, run=table)
 
 

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 
 from fl.core.data_info import DataInfo
 from fl.run.events import (
+    Cause,
     ClientResult,
     ClientsAdmitted,
     ClientsReady,
+    ClientsReturned,
     Kind,
     LeaderStarted,
     MetricValue,
@@ -19,7 +21,9 @@ from fl.run.events import (
     RoundOpened,
     RunEnded,
     RunInitialised,
+    RunPaused,
     Status,
+    StillWaiting,
 )
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -36,7 +40,7 @@ def tuples_of(items: st.SearchStrategy[T], *, min_size: int = 0) -> st.SearchStr
     return st.lists(items, min_size=min_size, max_size=3).map(tuple)
 
 
-notes = tuples_of(st.builds(Note, texts, texts))
+notes = tuples_of(st.builds(Note, texts, texts, st.sampled_from(Cause)))
 labels = tuples_of(st.integers(-(2**63), 2**63 - 1)) | tuples_of(texts)
 data_infos = st.builds(
     DataInfo, u64, st.none() | u64, st.none() | tuples_of(u64, min_size=1), st.none() | labels, st.none() | texts
@@ -56,6 +60,9 @@ def decisions(parcels: st.SearchStrategy[Parcel] = any_parcels) -> st.SearchStra
         st.builds(ClientsReady, tuples_of(texts), notes),
         st.builds(RoundOpened, u32, kinds, tuples_of(texts), deadlines),
         st.builds(RoundCommitted, u32, kinds, results, notes, maybe, maybe, st.none() | numbers, metrics, texts),
+        st.builds(StillWaiting, numbers, tuples_of(texts), tuples_of(texts), notes),
+        st.builds(RunPaused, texts),
+        st.builds(ClientsReturned, tuples_of(texts)),
         st.builds(RunEnded, st.sampled_from(Status), texts, u32, maybe),
     )
 

@@ -22,7 +22,9 @@ from fl.run.events import (
     Parcel,
     Record,
     Replied,
+    ResumeAsked,
     StartFailed,
+    TimePassed,
     Timer,
     TimeUp,
     Trouble,
@@ -56,6 +58,8 @@ def specs(draw: st.DrawFn) -> RunSpec:
                 "sampling": st.fixed_dictionaries({"clients": shares}, optional={"by": SAMPLERS})
                 | st.fixed_dictionaries({"take": shares}),
                 "deadline": st.just(30.0),
+                "patience": st.just(60.0),
+                "set_aside_after": st.integers(0, 2),
                 "late_join": st.booleans(),
                 "evaluate": st.fixed_dictionaries({"frequency": st.integers(1, 3)}, optional={"clients": shares}),
                 "early_stop": st.fixed_dictionaries({"patience": st.integers(1, 2)}),
@@ -143,6 +147,14 @@ class AnyEvents(RuleBasedStateMachine):
             "fold": Folded(results("a"), weights, state),
         }
         self.leader.take(outcomes[event])
+
+    @rule(seconds=st.sampled_from([1.0, 5.0, 700.0]))
+    def wait(self, seconds: float) -> None:
+        self.leader.take(TimePassed(seconds))
+
+    @rule()
+    def resume(self) -> None:
+        self.leader.take(ResumeAsked())
 
     @rule(indeed=SELDOM)
     def cancel(self, indeed: bool) -> None:

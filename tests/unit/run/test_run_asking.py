@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fl.run.asking import enough, needed, participants
 from fl.run.commands import Append, Drop, Fold, Hold, SendInit, SendRound
 from fl.run.events import (
+    Cause,
     ClientFailed,
     ClientResult,
     ClientsGone,
@@ -242,7 +243,7 @@ def test_whoever_is_done_without_is_named() -> None:
     # When
     commands = commands_about(a_state(FIRST_TWO, *CLOSED), folded(1, "a", "c"))
     # Then
-    late = Note("b", "not among the first 2 to answer")
+    late = Note("b", "not among the first 2 to answer", Cause.LATE)
     evaluation = opened(1, "a", "b", "c", kind=Kind.EVALUATE)
     assert commands[0] == Append((replace(trained(1, "a", "c"), dropped=(late,)), evaluation))
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fl.run.commands import Append, Command, Drop, Release, SendRound, SetTimer, Sweep
 from fl.run.events import (
+    Cause,
     ClientFailed,
     Event,
     Folded,
@@ -170,7 +171,7 @@ def test_a_commit_leads_to_what_the_spec_says(row: Row) -> None:
                 1,
                 Kind.TRAIN,
                 results("d"),
-                (Note("a", "out of memory"), Note("b", "not finite"), Note("c", "no answer in time")),
+                (Note("a", "out of memory"), Note("b", "not finite"), Note("c", "no answer in time", Cause.LATE)),
                 weights=W[1],
             ),
             opened(1, "a", "b", "c", "d", kind=Kind.EVALUATE),

@@ -2,6 +2,7 @@
 
 from fl.run.commands import Append, Command, Drop, Hold, Release, SendInit, SendJoinReply, SendRound, SetTimer, Sweep
 from fl.run.events import (
+    Cause,
     ClientFailed,
     ClientsGone,
     ClientsReady,
@@ -40,9 +41,10 @@ def ready(*names: str, failed: tuple[Note, ...] = ()) -> tuple[Command, ...]:
 def too_few(*names: str, lost: str) -> tuple[Command, ...]:
     """All that follows once it is known that those who have built the model are not enough for `TWO`."""
     name, why = lost.split(": ")
-    reason = f"{len(names)} of at least 2 clients could be initialised; {lost}"
+    reason = f"{len(names)} of at least 2 clients can take part; {lost}"
     end = (Release(), failed(reason, W[0]), *farewell("a", "b"))
-    return (Append((ClientsReady(names, (Note(name, why),)),)), *end)
+    cause = Cause.LATE if why == "no answer in time" else Cause.FAILED
+    return (Append((ClientsReady(names, (Note(name, why, cause),)),)), *end)
 
 
 @table(
@@ -129,7 +131,7 @@ def test_the_first_weights_are_made_and_sent_once(row: Row) -> None:
         a_spec(register={"min_clients": 1, "max_clients": 2}),
         (*INITIALISING, InitAnswered("a")),
         TimeUp(Timer.INITIALISATION),
-        ready("a", failed=(Note("b", "no answer in time"),)),
+        ready("a", failed=(Note("b", "no answer in time", Cause.LATE),)),
     ),
     Row(
         "the deadline with too few ends the run",
@@ -143,7 +145,7 @@ def test_the_first_weights_are_made_and_sent_once(row: Row) -> None:
         ONE_IS_ENOUGH,
         (*INITIALISING, InitAnswered("a")),
         ClientsGone(("b",)),
-        ready("a", failed=(Note("b", "gone: nobody has consumed its queue for a while"),)),
+        ready("a", failed=(Note("b", "gone: nobody has consumed its queue for a while", Cause.GONE),)),
     ),
     Row(
         "who failed and then succeeds counts",
@@ -189,8 +191,8 @@ def test_the_first_round_opens_once_enough_have_the_model(row: Row) -> None:
 def test_who_could_not_build_the_model_at_first_is_no_longer_named_once_it_has() -> None:
     # Given
     state = a_state(ONE_IS_ENOUGH, *running("a", "b", ready=("a",)))
-    assert state.unready == (Note("b", "no room"),)
+    assert state.lacking == (Note("b", "no room"),)
     # When
     state = apply(state, ClientsReady(("b",)))
     # Then
-    assert state.unready == ()
+    assert state.lacking == ()

@@ -5,9 +5,20 @@ from dataclasses import dataclass
 import pytest
 
 from fl.run.commands import Append, Command, CompleteWeights, SendInit, SendJoinReply, SendRound, SetTimer, Sweep
-from fl.run.events import ClientsAdmitted, Event, LeaderStarted, Note, RunEnded, Status, Timer
+from fl.run.events import (
+    ClientsAdmitted,
+    Event,
+    Fallen,
+    Kind,
+    LeaderStarted,
+    Note,
+    RunEnded,
+    Status,
+    StillWaiting,
+    Timer,
+)
 from fl.run.spec import RunSpec
-from fl.run.step import resume
+from fl.run.step import resume, step
 from tests.unit.run.histories import (
     AGREED,
     LEADS,
@@ -20,6 +31,7 @@ from tests.unit.run.histories import (
     judged_as,
     opened,
     running,
+    trained,
     training,
 )
 from tests.unit.run.tables import farewell
@@ -49,7 +61,7 @@ class Row:
 
 
 ROWS = (
-    Row("registration goes on, with all its time", TIMED, (LEADS, SECOND), (SetTimer(Timer.REGISTRATION, 60),)),
+    Row("registration goes on", TIMED, (LEADS, SECOND), (SetTimer(Timer.REGISTRATION, 60),)),
     Row(
         "everybody is answered again, and the first weights are made again",
         TWO,
@@ -80,10 +92,10 @@ ROWS = (
         (Append((opened(2, "a", "b"),)),),
     ),
     Row(
-        "an open training is asked for again, and what dead leaders wrote of it is swept",
+        "an open training is asked for again",
         TWO,
         (*training("a", "b", round_=2, deadline_s=30), SECOND, THIRD),
-        (*ASK_A_AND_B, SetTimer(Timer.ROUND, 30), Sweep((W[0],), 2, ("leader-1", "leader-2"))),
+        (*ASK_A_AND_B, SetTimer(Timer.ROUND, 30), Sweep((W[0],))),
     ),
     Row(
         "an open evaluation is asked for again, and the weights that a dead leader committed stay",
@@ -95,7 +107,7 @@ ROWS = (
         "a late joiner is welcomed again in an open round",
         a_spec(register={"min_clients": 2}),
         (*training("a", "b"), admitted("c"), SECOND),
-        (*WELCOME_C, *ASK_A_AND_B, NO_ROUND_TIMER, Sweep((), 1, ("leader-1",))),
+        (*WELCOME_C, *ASK_A_AND_B, NO_ROUND_TIMER, Sweep()),
     ),
     Row(
         "the farewell is said again",
@@ -116,10 +128,36 @@ def test_a_new_leader_goes_on_where_the_run_stands(row: Row) -> None:
     assert commands == row.then
 
 
-def test_what_was_written_of_a_round_is_swept_after_those_who_led_while_it_was_open() -> None:
+def test_what_fallen_leaders_wrote_is_swept_once_their_round_is_committed() -> None:
     # Given
-    state = a_state(TWO, *training("a", "b")[:-1], SECOND, opened(1, "a", "b"), THIRD)
+    state = a_state(TWO, *training("a", "b"), SECOND, THIRD, trained(1, "a", "b"))
     # When
-    (sweep,) = (command for command in resume(state) if isinstance(command, Sweep))
+    _, commands = step(state, opened(1, "a", "b", kind=Kind.EVALUATE))
     # Then
-    assert sweep == Sweep((), 1, ("leader-2",))
+    assert commands[-1] == Sweep((W[0],), (Fallen("leader-1", 1), Fallen("leader-2", 1)))
+
+
+def test_what_a_leader_wrote_that_fell_while_it_made_the_first_weights_is_swept() -> None:
+    # Given
+    state = a_state(TWO, LEADS, admitted("a", "b"), SECOND)
+    # When
+    _, commands = step(state, initialised())
+    # Then
+    assert commands[-1] == Sweep((), (Fallen("leader-1", 0),))
+
+
+def test_all_that_fallen_leaders_may_have_left_is_swept_at_the_end() -> None:
+    # Given
+    state = a_state(TWO, *training("a", "b"), SECOND)
+    # When
+    _, commands = step(state, RunEnded(Status.CANCELLED, "enough", 0, W[0]))
+    # Then
+    assert Sweep((), (Fallen("leader-1", 1),)) in commands
+
+
+@pytest.mark.parametrize(("waited", "left"), [(0, 30), (20, 10), (29, 5)])
+def test_a_deadline_goes_on_where_the_leader_before_had_logged_it(waited: float, left: float) -> None:
+    # Given
+    state = a_state(TWO, *training("a", "b", deadline_s=30), StillWaiting(waited), SECOND)
+    # Then
+    assert SetTimer(Timer.ROUND, left) in resume(state)

@@ -107,8 +107,6 @@ def test_a_round_closes_once_nobody_is_left_to_wait_for(row: Row) -> None:
     ),
     Row("a second time", ANY, (*OPEN, reply("a")), reply("a"), (NOT_AWAITED,)),
     Row("a second time with a problem", ANY, (*OPEN, reply("a")), reply("a", problem="not finite"), (NOT_AWAITED,)),
-    Row("after a failure", ANY, (*OPEN, failure("a")), reply("a"), (NOT_AWAITED,)),
-    Row("from one that was given up", ANY, (*OPEN, ClientsGone(("a",))), reply("a"), (NOT_AWAITED,)),
     Row("of a stranger", ANY, OPEN, reply("x"), (NOT_AWAITED,)),
     Row("while others are being folded", ANY, FOLDING, reply("c"), (NOT_AWAITED,)),
     Row("a failure while others are being folded", ANY, FOLDING, failure("c"), (NOTHING_AWAITED,)),
@@ -136,11 +134,11 @@ def test_what_does_not_belong_to_the_round_is_dropped(row: Row) -> None:
         (SendJoinReply("a", accepted=True), SendInit("a"), SendRound("a")),
     ),
     Row(
-        "who was given up and is back gets the model for the next round",
+        "who was given up and is back is asked again while the round is open",
         ANY,
         (*OPEN, ClientsGone(("a",))),
         join("a"),
-        (SendJoinReply("a", accepted=True), SendInit("a")),
+        (SendJoinReply("a", accepted=True), SendInit("a"), SendRound("a")),
     ),
     Row(
         "who has answered is not asked again",

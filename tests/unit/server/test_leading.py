@@ -191,7 +191,8 @@ async def so_far(parties: Parties, run: str) -> list[Record]:
             async with asyncio.timeout(0.1):
                 async for delivery in entries:
                     await delivery.ack()
-                    found.append(read_record(delivery.message)[1])
+                    if delivery.message.type != topology.MARKER:
+                        found.append(read_record(delivery.message)[1])
     return found
 
 

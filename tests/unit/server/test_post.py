@@ -14,7 +14,7 @@ SOON_S = 0.001
 async def post_of_an_empty_queue() -> Post:
     session = MemoryBroker.named(secrets.token_hex(4)).connect()
     await session.declare(Queue("q"))
-    return Post(session, await session.consume("q", prefetch=1))
+    return Post(session, await session.consume("q", prefetch=1), gone_after_s=60.0)
 
 
 async def test_a_timer_that_runs_out_is_announced() -> None:

@@ -1,0 +1,31 @@
+"""Messages that make a leader fail: tried again a few times, then taken out of its way."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from broker.base import Delivery, Message
+
+MOST_TRIES: Final = 3
+"""Times that one worker tries a message that it fails over: the fault may lie in what else was going on."""
+
+
+@dataclass(slots=True)
+class Quarantine:
+    """What one worker has failed over, as long as it stands by a run."""
+
+    _failures: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def note(self, delivery: Delivery, error: Exception) -> None:
+        key = _key(delivery.message)
+        times, _ = self._failures.get(key, (0, ""))
+        self._failures[key] = (times + 1, f"{type(error).__name__}: {error}")
+
+    def verdict(self, delivery: Delivery) -> str | None:
+        """Why this message is not to be tried once more; None if it may be."""
+        times, error = self._failures.get(_key(delivery.message), (0, ""))
+        return None if times < MOST_TRIES else f"the leader failed over it {times} times: {error}"
+
+
+def _key(message: Message) -> str:
+    return message.message_id or hashlib.sha256(message.body).hexdigest()
