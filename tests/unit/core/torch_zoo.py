@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from torch import nn
 from fl.core import device
 from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy
+
+CROSS: Final = nn.CrossEntropyLoss()
 
 
 @contextmanager
