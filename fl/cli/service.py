@@ -13,7 +13,7 @@ from pathlib import Path
 
 from broker.base import Session
 from broker.connect import open_session
-from broker.errors import Retryable
+from broker.errors import ConnectionLost, Retryable, SubscriptionLost, Unreachable
 from broker.redact import redact
 from broker.retry import keep_connected
 from fl.errors import ConfigError
@@ -52,6 +52,7 @@ def run_client(file: Path, *, broker: str | None, log_level: str) -> None:
     """Serve until a signal. The data is looked at before anybody is told that it is there."""
     from fl.client.config import ClientConfig
     from fl.client.daemon import serve
+    from fl.client.drain import Drain
     from fl.client.setup import site_from_config
 
     set_up_logs(log_level)
@@ -65,15 +66,25 @@ def run_client(file: Path, *, broker: str | None, log_level: str) -> None:
     async def main() -> None:
         site = await site_from_config(config, home=Path.home())
         site.log.info("data_ready", n_samples=site.data_info.n_samples)
-        await run_service(url, f"fluffle client {site.name}", lambda session: serve(site, session), site.log)
+        drain = Drain()
+
+        async def work(session: Session) -> None:
+            await serve(site, session, drain)
+
+        await run_service(url, f"fluffle client {site.name}", work, site.log, finish=drain.begin)
 
     asyncio.run(main())
 
 
-async def run_service(url: str, name: str, work: Work, log: EventLog) -> None:
+def _at_once() -> bool:
+    return False
+
+
+async def run_service(url: str, name: str, work: Work, log: EventLog, *, finish: Callable[[], bool] = _at_once) -> None:
     """Do `work` on one session after another until it returns, or SIGTERM or SIGINT ends it.
 
-    Being ended is no failure: what was not acknowledged goes back to the broker. Raises `broker.errors.Fatal`.
+    `finish` asks the work to end by itself, and says whether it will; what does not is ended at once. Being ended is
+    no failure: what was not acknowledged goes back to the broker. Raises `broker.errors.Fatal`.
     """
     main = asyncio.current_task()
     assert main is not None, "called from a task"
@@ -81,14 +92,17 @@ async def run_service(url: str, name: str, work: Work, log: EventLog) -> None:
 
     def end(which: signal.Signals) -> None:
         ended.append(which.name)
-        main.cancel()
+        if not finish():
+            main.cancel()
 
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(which, end, which)
 
     def on_trouble(error: Retryable, delay_s: float) -> None:
-        log.warning("broker_lost", broker=redact(url), reason=error, again_in_s=round(delay_s, 1))
+        lost = isinstance(error, ConnectionLost | SubscriptionLost | Unreachable)
+        event = "broker_lost" if lost else "session_given_up"
+        log.warning(event, broker=redact(url), reason=error, again_in_s=round(delay_s, 1))
 
     async def connect() -> Session:
         session = await open_session(url, name=name)
@@ -100,4 +114,5 @@ async def run_service(url: str, name: str, work: Work, log: EventLog) -> None:
     except asyncio.CancelledError:
         if not ended:
             raise
+    if ended:
         log.info("ended", by=ended[0])

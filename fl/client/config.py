@@ -36,6 +36,18 @@ class AllowConfig(Config):
         return self
 
 
+class LimitsConfig(Config):
+    """What one run may take at this site. A request that goes beyond it fails, and the daemon serves the next one."""
+
+    memory_mb: Annotated[int, Field(ge=1)] | None = None
+    """MiB that a trainer's process and its children may hold in memory, on Linux; without it there is no limit."""
+    round_s: Annotated[float, Field(gt=0)] = 86_400.0
+    """Seconds that one request, such as a round of training, may take."""
+    drain_s: Annotated[float, Field(ge=0)] = 20.0
+    """Seconds that a daemon told to end by SIGTERM may spend to finish the requests in work; the others, and what is
+    not finished then, go back to the broker."""
+
+
 class ClientConfig(Config):
     """One daemon: who it is, what data it has, and where it keeps what must survive it."""
 
@@ -54,6 +66,7 @@ class ClientConfig(Config):
     """Directory for the weights that each run leaves; without it they are not kept here."""
     device: DeviceConfig = DeviceConfig()
     allow: AllowConfig = AllowConfig()
+    limits: LimitsConfig = LimitsConfig()
     max_runs: Annotated[int, Field(ge=1)] = 4
     """Runs served side by side; further ones are joined as these end."""
     standby: bool = True

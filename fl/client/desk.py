@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from fl.client.disk import NoRoom
 from fl.client.learner import Data, Learner, Shared, shared_seed
-from fl.client.round_states import RecalledStates, StateFiles
+from fl.client.round_states import RecalledStates, RoundStates, StateFiles
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
 from fl.core.layout import Role
@@ -30,8 +31,18 @@ def _device(setup: TrainerSetup) -> DevicePolicy:
 class Desk:
     """Answers the calls for one run, one at a time."""
 
-    def __init__(self, data: Data | None = None, *, on_setup: Callable[[TrainerSetup], DevicePolicy] = _device) -> None:
-        """`on_setup` prepares the process, and says which device policy holds in it."""
+    def __init__(
+        self,
+        data: Data | None = None,
+        *,
+        on_setup: Callable[[TrainerSetup], DevicePolicy] = _device,
+        recall: Callable[[str], RoundStates] = lambda _: RecalledStates(),
+    ) -> None:
+        """`on_setup` prepares the process, and says which device policy holds in it.
+
+        `recall` has what a run left in memory, where the site has no folder for it.
+        """
+        self._recall = recall
         self._data = data
         self._on_setup = on_setup
         self._device = DevicePolicy()
@@ -39,9 +50,14 @@ class Desk:
         self._learner: Learner | None = None
 
     def answer(self, call: TrainerCall) -> TrainerAnswer:
-        """Never raises: what goes wrong is an `Error` with a text for the people at both ends."""
+        """Never raises: what goes wrong is an `Error` with a text for the people at both ends.
+
+        One without a code is for the daemon alone: the state of this round finds no room.
+        """
         try:
             return self._answer(call)
+        except NoRoom as error:
+            return TrainerAnswer(error=Error(text=str(error)))
         except FluffleError as error:
             return _error(str(error))
         except Exception as error:  # a model, dataset or plug-in may raise anything, and the daemon lives
@@ -82,7 +98,7 @@ class Desk:
             read_inline(request.fixed) if request.HasField("fixed") else None,
         )
         folder = self._setup.state_path
-        states = StateFiles(Path(folder)) if folder else RecalledStates()
+        states = StateFiles(Path(folder)) if folder else self._recall(run)
         device = DevicePolicy(gpu=False) if spec.run.gpu is False else self._device
         return Learner(spec, shared, self._data, seed=seed, run=run_key, device=device, states=states)
 

@@ -1,9 +1,14 @@
 """This site's part in one run: requests in, replies out."""
 
+import asyncio
+from pathlib import Path
+from typing import Final
+
 from broker import blob, topology
 from broker.base import Session
-from broker.errors import Unroutable
+from broker.errors import Retryable, Unroutable
 from fl.client.checkpoint import keep_weights
+from fl.client.disk import NoRoom
 from fl.client.letters import Request
 from fl.client.site import Site
 from fl.client.trainer import Trainer, TrainerDied
@@ -27,6 +32,9 @@ from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 
 RoundRequest = TrainRequest | EvaluateRequest
 
+STATE_SHARE: Final = 8
+"""Room for the state of a round, in sizes of the weights: an optimizer keeps up to four, and the last round's stay."""
+
 
 class Part:
     """Answers one leader after another: a request that comes again gets the same answer again."""
@@ -43,7 +51,16 @@ class Part:
         self.over = False
 
     async def answer(self, request: Request) -> Body | None:
-        """The reply to a request; None where none is due."""
+        """The reply to a request; None where none is due. Raises `Retryable`; whatever else goes wrong is a reply."""
+        try:
+            return await self._answer(request)
+        except Retryable:
+            raise
+        except Exception as error:  # an error of ours must not end the daemon's other runs
+            self._log.exception("request_failed")
+            return failure(request, f"{type(error).__name__}: {error}")
+
+    async def _answer(self, request: Request) -> Body | None:
         match request:
             case JoinReply():
                 self._on_join_reply(request)
@@ -94,7 +111,7 @@ class Part:
             self._log.info("answered_again", request=kind, round=request.round)
             return known[1]
         if self._initialised_by is None:
-            return self._error(request, Error.Code.UNINITIALISED, "this daemon does not know the run; it was restarted")
+            return failure(request, "this daemon does not know the run; it was restarted", Error.Code.UNINITIALISED)
         reply = await self._work(request)
         if not isinstance(reply, Error):
             self._answered[kind] = (wanted, reply)
@@ -114,8 +131,11 @@ class Part:
             text = str(error)
         except Unroutable:
             text = "its update has no stream to go to any more: the round is over"
+        except NoRoom:
+            self._site.state.lack(STATE_SHARE * read_layout(request.weights.layout).nbytes)
+            raise
         self._log.warning("request_failed", round=request.round, reason=text)
-        return self._error(request, Error.Code.FAILED, text)
+        return failure(request, text)
 
     async def _call(self, request: InitRequest | RoundRequest) -> TrainerCall:
         """The same request with its tensors at hand: a trainer has no connection to anybody. Raises `BadMessage`."""
@@ -140,10 +160,13 @@ class Part:
     async def _ask(self, call: TrainerCall) -> TrainerAnswer:
         assert self._trainer is not None, "asked after it was started"
         try:
-            return await self._trainer.ask(call)
+            answer = await self._trainer.ask(call)
         except TrainerDied:
             await self.close()
             raise
+        if answer.WhichOneof("answer") == "error" and not answer.error.code:
+            raise NoRoom(f"run {self._run}: {answer.error.text}")
+        return answer
 
     async def _upload(self, reply: TrainReply) -> None:
         """Move what is too big for a message to the streams that the leader has declared for it."""
@@ -163,21 +186,32 @@ class Part:
     async def _stop(self, request: StopRequest) -> None:
         self._log.info("run_over", status=request.status, reason=request.reason, best_round=request.best_round)
         if self._site.checkpoint is not None and request.HasField("weights"):
-            try:
-                parts = [request.weights, request.fixed] if request.HasField("fixed") else [request.weights]
-                weights = NumpyVector.join(*[await fetch(self._session, part) for part in parts])
-                path = keep_weights(self._site.checkpoint, self._run, weights, request)
-                self._log.info("weights_kept", path=path)
-            except (BadMessage, OSError, ValueError) as error:
-                self._log.warning("weights_not_kept", reason=error)
+            await self._keep_weights(self._site.checkpoint, request)
         await self.close()
         self.took_part |= self._site.state.knows(self._run)  # if the connection was lost since it joined
         self._site.state.forget(self._run)
         self.over = True
 
+    async def _keep_weights(self, folder: Path, request: StopRequest) -> None:
+        try:
+            parts = [request.weights, request.fixed] if request.HasField("fixed") else [request.weights]
+            weights = NumpyVector.join(*[await fetch(self._session, part) for part in parts])
+            path = await asyncio.to_thread(keep_weights, folder, self._run, weights, request)
+        except Retryable:
+            raise
+        except Exception as error:  # a full disk, say; the run is over all the same, and its weights are on the broker
+            self._log.warning("weights_not_kept", reason=f"{type(error).__name__}: {error}")
+        else:
+            self._log.info("weights_kept", path=path)
+
     def _failed(self, text: str) -> Error:
         self._log.warning("initialisation_failed", reason=text)
         return Error(code=Error.Code.FAILED, text=text)
 
-    def _error(self, request: RoundRequest, code: "Error.Code", text: str) -> Error:
-        return Error(code=code, text=text, round=request.round, weights_digest=request.weights.digest)
+
+def failure(request: Request, text: str, code: "Error.Code" = Error.Code.FAILED) -> Error:
+    """Why a request is not answered, for people at the other end."""
+    error = Error(code=code, text=text)
+    if isinstance(request, RoundRequest):
+        error.round, error.weights_digest = request.round, request.weights.digest
+    return error

@@ -4,11 +4,13 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fl.client.config import AllowConfig, ClientConfig, DeviceConfig
 from fl.client.data import DataConfig, OtherDataConfig
+from fl.client.limits import check_measurable
 from fl.client.site import Site, State
 from fl.client.state import NoState, StateDirectory
 from fl.client.trainer import ProcessTrainer, ThreadTrainer, Trainer
@@ -26,8 +28,11 @@ Start = Callable[[], Awaitable[Trainer]]
 async def site_from_config(config: ClientConfig, *, home: Path) -> Site:
     """The site that a TOML file describes; its data is looked at once, by a trainer that ends again.
 
-    Raises `ConfigError` for the state directory, `DataError` for the data.
+    Raises `ConfigError` for the state directory and for limits that cannot be held here, `DataError` for the data.
     """
+    limits = config.limits
+    if limits.memory_mb is not None:
+        check_measurable()
     state = StateDirectory(config.state or default_state(home, config.name))
     valid = None if config.valid is None else describe(config.valid)
     setup = new_setup(
@@ -38,8 +43,14 @@ async def site_from_config(config: ClientConfig, *, home: Path) -> Site:
         share_metrics=config.share_metrics,
         allow=config.allow,
     )
-    site = await new_site(setup, start=ProcessTrainer.start, state=state)
-    return replace(site, checkpoint=config.checkpoint, max_runs=config.max_runs, standby=config.standby)
+    site = await new_site(setup, start=partial(ProcessTrainer.start, limits), state=state)
+    return replace(
+        site,
+        checkpoint=config.checkpoint,
+        max_runs=config.max_runs,
+        standby=config.standby,
+        drain_s=limits.drain_s,
+    )
 
 
 def default_state(home: Path, name: str) -> Path:
@@ -58,11 +69,13 @@ async def site_from_data(
     """A site in this process, with trainers as threads."""
     from fl.client.desk import Desk  # noqa: PLC0415  # only a process that trains loads it
 
+    in_memory = NoState()
+
     async def start() -> Trainer:
-        return ThreadTrainer(Desk(data))
+        return ThreadTrainer(Desk(data, recall=in_memory.recalled))
 
     setup = new_setup(name, None, None, device=device or DeviceConfig(), share_metrics=share_metrics)
-    return await new_site(setup, start=start, state=state or NoState())
+    return await new_site(setup, start=start, state=state or in_memory)
 
 
 async def new_site(setup: TrainerSetup, *, start: Start, state: State) -> Site:

@@ -1,14 +1,18 @@
-"""What must survive a daemon: files written whole or not at all, for no other eyes."""
+"""What must survive a daemon: files written whole or not at all, checked when read, for no other eyes."""
 
+import hashlib
 import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import Final
 
+from fl.client.disk import damaged, fill, is_full, no_room
+from fl.client.round_states import RecalledStates
 from fl.core.files import replacing
 from fl.errors import ConfigError
 
-SEED_BYTES = 32
+SEED_BYTES: Final = 32
 
 
 class StateDirectory:
@@ -16,11 +20,10 @@ class StateDirectory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lacks = 0
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            probe = path / f".probe-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            self._probe(0)
         except OSError as error:
             raise ConfigError(
                 f"state directory {path}: {error.strerror}; set `state` to one that can be written"
@@ -29,22 +32,18 @@ class StateDirectory:
     def secret_seed(self, run: str) -> bytes:
         """This site's seed for a run: drawn once, the same after every restart, known to nobody else.
 
-        Raises `ConfigError` for a file that is not what was written, or cannot be written.
+        Raises `ConfigError` for a file that is not what was written, `NoRoom` where it cannot be written.
         """
         path = self._seed(run)
         try:
             if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                with replacing(path) as draft:
-                    draft.touch(mode=0o600)
-                    draft.write_bytes(secrets.token_bytes(SEED_BYTES))
-            seed = path.read_bytes()
+                self._draw_seed(path)
+            content = path.read_bytes()
         except OSError as error:
             raise ConfigError(f"state of run {run}: {path}: {error.strerror}; this site cannot take part") from None
-        if len(seed) != SEED_BYTES:
-            raise ConfigError(
-                f"{path}: holds {len(seed)} bytes, not a seed of {SEED_BYTES}; remove it to leave the run"
-            )
+        seed, digest = content[:SEED_BYTES], content[SEED_BYTES:]
+        if digest != _digest(seed):
+            raise ConfigError(damaged(path, "it does not hold the seed that was written"))
         return seed
 
     def knows(self, run: str) -> bool:
@@ -59,6 +58,39 @@ class StateDirectory:
         """Remove what was kept for a run that is over."""
         shutil.rmtree(self.folder(run), ignore_errors=True)
 
+    def lack(self, n_bytes: int) -> None:
+        """Note that a file could not be written, and how many bytes should do."""
+        self._lacks = n_bytes
+
+    def check_room(self) -> None:
+        """Raises `NoRoom` as long as the bytes that lacked cannot be written."""
+        try:
+            self._probe(self._lacks)
+        except OSError as error:
+            raise no_room(self._path, error) from None
+        self._lacks = 0
+
+    def _probe(self, n_bytes: int) -> None:
+        probe = self._path / f".probe-{os.getpid()}"
+        try:
+            fill(probe, n_bytes)
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _draw_seed(self, path: Path) -> None:
+        if any(path.parent.glob("after-*")):
+            raise ConfigError(damaged(path, "it is missing, though this site has trained in that run"))
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        seed = secrets.token_bytes(SEED_BYTES)
+        try:
+            with replacing(path) as draft:
+                draft.touch(mode=0o600)
+                draft.write_bytes(seed + _digest(seed))
+        except OSError as error:
+            if is_full(error):
+                raise no_room(path, error) from None
+            raise
+
     def _seed(self, run: str) -> Path:
         return self.folder(run) / "seed"
 
@@ -68,6 +100,7 @@ class NoState:
 
     def __init__(self) -> None:
         self._seeds: dict[str, bytes] = {}
+        self._states: dict[str, RecalledStates] = {}
 
     def secret_seed(self, run: str) -> bytes:
         return self._seeds.setdefault(run, secrets.token_bytes(SEED_BYTES))
@@ -78,5 +111,18 @@ class NoState:
     def folder(self, run: str) -> None:
         return None
 
+    def recalled(self, run: str) -> RecalledStates:
+        """What a trainer keeps from round to round, and its successor after a lost connection finds."""
+        return self._states.setdefault(run, RecalledStates())
+
     def forget(self, run: str) -> None:
         self._seeds.pop(run, None)
+        self._states.pop(run, None)
+
+    def lack(self, n_bytes: int) -> None: ...
+
+    def check_room(self) -> None: ...
+
+
+def _digest(seed: bytes) -> bytes:
+    return hashlib.sha256(b"fluffle seed " + seed).digest()

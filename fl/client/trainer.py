@@ -1,12 +1,18 @@
 """Trainers as the daemon sees them: ask, get an answer, or learn that the trainer is dead."""
 
 import asyncio
+import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
+from google.protobuf.message import DecodeError
+
+from fl.client.config import LimitsConfig
 from fl.client.frames import receive_frame, send_frame
+from fl.client.limits import until_above
 from fl.errors import FluffleError
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 
@@ -17,7 +23,7 @@ STOP_AFTER_S = 5.0
 
 
 class TrainerDied(FluffleError):
-    """The trainer's process ended in the middle of a call."""
+    """The trainer's process ended in the middle of a call, or had to be ended."""
 
 
 class Trainer(Protocol):
@@ -31,44 +37,81 @@ class Trainer(Protocol):
 
 
 class ProcessTrainer:
-    """A trainer in a process of its own: what it breaks ends with it, and its memory comes back."""
+    """A trainer in a process of its own: what it breaks ends with it, and its memory comes back.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    The process leads a group, so that what it starts ends with it.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, limits: LimitsConfig) -> None:
         self._process = process
+        self._limits = limits
+        self._ended_for = ""
+        """The limit that it went beyond."""
+        self._watch = asyncio.create_task(self._watch_memory())
 
     @classmethod
-    async def start(cls) -> Self:
+    async def start(cls, limits: LimitsConfig | None = None) -> Self:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "fl.client.trainer_process",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
-        return cls(process)
+        return cls(process, limits or LimitsConfig())
 
     async def ask(self, call: TrainerCall) -> TrainerAnswer:
+        try:
+            async with asyncio.timeout(self._limits.round_s):
+                answer = await self._exchange(call)
+        except TimeoutError:
+            self._end_for(f"it took longer than {self._limits.round_s:g} s, the round_s of this site's [limits]")
+            answer = None
+        if answer is None:
+            code = await self._process.wait()
+            raise TrainerDied(f"the trainer's process {self._ended_for or _how_it_ended(code)}")
+        return answer
+
+    async def close(self) -> None:
+        self._watch.cancel()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_AFTER_S):
+                await self._process.wait()
+        self._kill()
+        await self._process.wait()
+
+    async def _exchange(self, call: TrainerCall) -> TrainerAnswer | None:
+        """The answer; None when the process ends, or sends what is none."""
         pipe_in, pipe_out = self._process.stdin, self._process.stdout
         assert pipe_in is not None, "started with pipes"
         assert pipe_out is not None, "started with pipes"
         try:
             await send_frame(pipe_in, call.SerializeToString())
             frame = await receive_frame(pipe_out)
+            return None if frame is None else TrainerAnswer.FromString(frame)
         except ConnectionError:
-            frame = None
-        if frame is None:
-            raise TrainerDied(f"the trainer's process {_how_it_ended(await self._process.wait())}")
-        return TrainerAnswer.FromString(frame)
+            return None
+        except DecodeError:
+            self._end_for("it wrote what is no answer to where its answers go")
+            return None
 
-    async def close(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            async with asyncio.timeout(STOP_AFTER_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+    async def _watch_memory(self) -> None:
+        most_mb = self._limits.memory_mb
+        if most_mb is not None:
+            used_mb = await until_above(self._process.pid, most_mb)
+            self._end_for(f"it used {used_mb} MiB of memory; the memory_mb of this site's [limits] is {most_mb}")
+
+    def _end_for(self, reason: str) -> None:
+        self._ended_for = f"was ended: {reason}"
+        self._kill()
+
+    def _kill(self) -> None:
+        """End the process and whatever it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class ThreadTrainer:

@@ -1,13 +1,16 @@
 """The trainer's process: the framework, the data and the GPU are here, and nowhere else at the site.
 
-Started by the daemon as `python -m fl.client.trainer_process`. It ends when the daemon closes its pipe, so that it
-never outlives it.
+Started by the daemon as `python -m fl.client.trainer_process`, as the leader of a process group of its own. It ends
+when the daemon closes its pipe, or is killed, also in the middle of a training: it never outlives it.
 """
 
 import logging
 import os
 import signal
 import sys
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import BinaryIO
 
 from fl.client.desk import Desk
 from fl.client.frames import read_frame, write_frame
@@ -20,13 +23,52 @@ from fl.wire.trainer_pb2 import TrainerCall, TrainerSetup
 def main() -> None:
     """Answer calls from standard input until it closes."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the daemon, which then closes the pipe
+    for which in (signal.SIGINT, signal.SIGTERM):  # a Ctrl-C, or a service manager's word to all, is for the daemon
+        signal.signal(which, signal.SIG_IGN)
     # What a framework prints must not get between the frames: from here on standard output is standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    calls, desk = sys.stdin.buffer, Desk(on_setup=_prepare)
-    while (frame := read_frame(calls)) is not None:
-        write_frame(answers, desk.answer(TrainerCall.FromString(frame)).SerializeToString())
+    calls, desk = Calls(sys.stdin.buffer), Desk(on_setup=_prepare)
+    while (frame := calls.take()) is not None:
+        answer = desk.answer(TrainerCall.FromString(frame)).SerializeToString()
+        calls.answered()
+        write_frame(answers, answer)
+
+
+class Calls:
+    """Calls from a pipe, which is watched while one is in work."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._frames: SimpleQueue[bytes | None] = SimpleQueue()
+        self._idle = Event()
+        self._idle.set()
+        Thread(target=self._receive, name="calls", daemon=True).start()
+
+    def take(self) -> bytes | None:
+        """The next call, waiting for it; None when the daemon has closed the pipe."""
+        return self._frames.get()
+
+    def answered(self) -> None:
+        """The call that was taken is not in work any more."""
+        self._idle.set()
+
+    def _receive(self) -> None:
+        while (frame := read_frame(self._pipe)) is not None:
+            self._idle.clear()
+            self._frames.put(frame)
+            del frame  # it may be as large as the model
+        if not self._idle.is_set():
+            _end_at_once()
+        self._frames.put(None)
+
+
+def _end_at_once() -> None:
+    """End this process and all that it has started; nobody waits for what they do."""
+    try:
+        os.killpg(os.getpid(), signal.SIGKILL)
+    except ProcessLookupError:  # started by hand, in the group of a shell
+        os._exit(1)
 
 
 def _prepare(setup: TrainerSetup) -> DevicePolicy:

@@ -1,13 +1,16 @@
 """What survives a daemon, and what it takes from it."""
 
 import asyncio
+import resource
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from broker import topology
-from fl.client.daemon import Daemon
+from fl.client.daemon import serve
+from fl.client.disk import NoRoom
 from fl.client.state import StateDirectory
 from fl.errors import ConfigError
 from fl.wire.envelope import seal, wrap
@@ -41,13 +44,64 @@ def test_a_run_that_is_over_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("seed"))
 
 
-def test_a_seed_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+def cut_short(seed: Path) -> None:
+    seed.write_bytes(seed.read_bytes()[:31])
+
+
+def emptied(seed: Path) -> None:
+    seed.write_bytes(b"")
+
+
+def one_bit_flipped(seed: Path) -> None:
+    content = bytearray(seed.read_bytes())
+    content[7] ^= 1
+    seed.write_bytes(content)
+
+
+def lost_after_training(seed: Path) -> None:
+    (seed.parent / "after-000001.safetensors").touch()
+    seed.unlink()
+
+
+@pytest.mark.parametrize("harm", [cut_short, emptied, one_bit_flipped, lost_after_training])
+def test_a_seed_that_is_not_what_was_written_keeps_the_site_out_of_the_run(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
     StateDirectory(tmp_path).secret_seed("trial")
     (seed,) = tmp_path.rglob("seed")
-    seed.write_bytes(b"short")
+    harm(seed)
 
-    with pytest.raises(ConfigError, match="holds 5 bytes, not a seed of 32"):
+    with pytest.raises(ConfigError, match=rf"^{seed}: .* this site takes no part in the run until it is back"):
         StateDirectory(tmp_path).secret_seed("trial")
+
+
+def test_a_state_directory_where_nothing_can_be_written_is_refused_by_its_name() -> None:
+    # /proc takes no new files from anybody, the superuser included
+    with pytest.raises(ConfigError, match=r"state directory /proc/self: .* set `state` to one that can be written"):
+        StateDirectory(Path("/proc/self"))
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """This process may write no file beyond 4 KiB, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_what_lacked_room_is_looked_for_until_it_is_there(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    state.check_room()
+    state.lack(1_000_000)
+
+    with pytest.raises(NoRoom, match=rf"^{tmp_path} cannot be written: File too large; make room there"):
+        state.check_room()
+    state.lack(1_000)
+    state.check_room()
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_directory_that_cannot_be_written_any_more_is_an_error_in_words(tmp_path: Path) -> None:
@@ -68,6 +122,6 @@ async def test_a_daemon_that_lost_its_connection_still_counts_the_end_of_its_run
         await parties.owner.publish(farewell, exchange=topology.DOWN.name, routing_key="trial.ant.stop_request")
 
         async with asyncio.timeout(20.0):
-            await Daemon(replace(site, leave_after=1), await parties.open("ant")).serve()
+            await serve(replace(site, leave_after=1), await parties.open("ant"))
 
     assert not site.state.knows("trial")
