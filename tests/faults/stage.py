@@ -1,0 +1,33 @@
+"""The run that all campaigns play: bulk weights, momentum and control variates at the sites, Adam at the server.
+
+Every state that a run can have matters to its bits, and every bulk has more than one chunk.
+"""
+
+from functools import cache
+from typing import Final
+
+from fl.client.learner import Data
+from fl.core.dataset import InMemoryDataset
+from fl.run.spec import RunSpec
+from tests.integration.world import make_spec, samples
+
+CLIENTS: Final = ("ant", "bee", "cat")
+N_FEATURES: Final = 150_000
+"""1.2 MB of weights: two chunks."""
+
+OPTIM: Final = {
+    "client_opt": {"lrate": 1e-7, "modules": [("momentum", {"beta": 0.9}), ("scaffold-client", {})]},
+    "server_opt": {"lrate": 1e-3, "modules": [("scaffold-server", {}), ("adam", {})]},
+}
+
+
+def make_run(rounds: int = 2) -> RunSpec:
+    """So many rounds of training, each with an evaluation."""
+    plain = make_spec(rounds=rounds, clients=len(CLIENTS), training={"batch_size": 2})
+    return RunSpec.parse({**plain.model_dump(by_alias=True), "name": "killed", "optim": OPTIM}, "the stage")
+
+
+@cache
+def data_of(client: str) -> Data:
+    """Evaluated on what it trains on: so few samples of so many features teach nothing about others."""
+    return Data(InMemoryDataset(*samples(CLIENTS.index(client), n=4, n_features=N_FEATURES)))

@@ -1,0 +1,97 @@
+"""A worker or a daemon in a process of its own, as the commands run them, but mortal."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from broker.base import Session
+from broker.connect import open_session
+from broker.errors import Retryable
+from broker.retry import Backoff, keep_connected
+from fl.client.daemon import serve as serve_client
+from fl.client.desk import Desk  # so that a process that is forked has what trains already
+from fl.client.setup import site_from_data
+from fl.client.state import StateDirectory
+from fl.core.model import linear
+from fl.log import get_log
+from fl.server.leader import Seat
+from fl.server.worker import serve as serve_worker
+from tests.faults.mortal import Fate, MortalSession
+from tests.faults.points import Point
+from tests.faults.stage import CLIENTS, data_of
+
+IMPORTED = (Desk, linear)
+
+for _client in CLIENTS:  # whoever imports this forks victims that have their data already
+    data_of(_client)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Who a victim is. `folder` is for its log, and what survives a daemon."""
+
+    kind: Literal["worker", "daemon"]
+    name: str
+    url: str
+    folder: Path
+    heartbeat_s: int = 5
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+
+def play(role: Role, point: Point | None, by: signal.Signals) -> None:
+    """Serve until the end: the one that fate has in mind, or that of the process that started this one."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    logging.basicConfig(filename=role.log, level="INFO", force=True, format="%(asctime)s %(name)s: %(message)s")
+    for chatty in ("aiormq", "aio_pika"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    asyncio.run(_serve(role, Fate(point, get_log("victim", role=role.name), by=by)))
+
+
+async def _serve(role: Role, fate: Fate) -> None:
+    log = get_log("victim", role=role.name)
+    work = await _work(role)
+
+    async def connect() -> Session:
+        session = await open_session(role.url, name=role.name, heartbeat_s=role.heartbeat_s)
+        log.info("connected", pid=os.getpid())
+        return session
+
+    def on_trouble(error: Retryable, delay_s: float) -> None:
+        log.warning("broker_lost", reason=error, again_in_s=delay_s)
+
+    await keep_connected(
+        connect,
+        lambda session: work(MortalSession(session, fate)),
+        rng=random.Random(),
+        on_trouble=on_trouble,
+        backoff=Backoff(first_s=0.05, most_s=0.5),
+    )
+
+
+async def _work(role: Role) -> Callable[[Session], Awaitable[None]]:
+    if role.kind == "worker":
+        log = get_log("fl.server", worker=role.name)
+        return lambda session: serve_worker(Seat(session, role.name, time.time, log))
+    state = StateDirectory(role.folder / f"state-{role.name}")
+    site = await site_from_data(role.name, data_of(role.name), state=state)
+    site = replace(site, checkpoint=role.folder / f"kept-{role.name}")
+    return lambda session: serve_client(site, session)
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a victim is started by a troupe"
+    parent.join()
+    os._exit(1)
