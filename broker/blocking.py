@@ -2,8 +2,10 @@
 
 import secrets
 import ssl
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -30,6 +32,7 @@ from broker.errors import (
     Fatal,
     NotFound,
     Retryable,
+    TopologyConflict,
     Unreachable,
     Unroutable,
 )
@@ -39,6 +42,26 @@ from broker.topology import MARKER
 
 HEARTBEAT_S: Final = 60
 """Long, because nothing of ours runs between two calls; a call on a dead connection ends after about as long."""
+
+ASK_FOR_TURN_EVERY_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """A message that a queue has lent; it goes back there unless it is taken out for good."""
+
+    message: Message
+    exchange: str
+    routing_key: str
+    died_at: float | None
+    """When the broker took it for dead, in seconds since the epoch; None if it never did."""
+    _channel: BlockingChannel
+    _tag: int
+
+    def take_out(self) -> None:
+        """Remove it from its queue. Asked for once at most."""
+        with _translated():
+            self._channel.basic_ack(self._tag)
 
 
 class BlockingBroker:
@@ -98,6 +121,41 @@ class BlockingBroker:
             counted = self._open_channel().queue_declare(name, passive=True).method
         return QueueCount(messages=counted.message_count, consumers=counted.consumer_count)
 
+    @contextmanager
+    def borrow(self, queue: str) -> Iterator[Iterator[Loan]]:
+        """Look at all that a queue holds now, one after the other; when the block ends it is as it was.
+
+        Nobody else gets to see these messages meanwhile. Raises `NotFound`.
+        """
+        most = self.count(queue).messages
+        with _translated():
+            channel = self._connection.channel()
+        try:
+            yield _loans(channel, queue, most)
+        finally:
+            # With all of them the channel gives back what it has lent, oldest first, and says that it was no failure.
+            with suppress(ConnectionLost), _translated():
+                if channel.is_open:
+                    channel.basic_nack(delivery_tag=0, multiple=True, requeue=True)
+                    channel.close()
+
+    @contextmanager
+    def turn(self, name: str, *, wait_s: float) -> Iterator[None]:
+        """Do something while nobody else does who asks for a turn of the same name.
+
+        It ends with the block, or with the connection. Raises `Retryable` where others do not end theirs for `wait_s`.
+        """
+        until = time.monotonic() + wait_s
+        while not self._try_turn(name):
+            if time.monotonic() >= until:
+                raise Retryable(f"somebody else has held {name} for {wait_s:g} s: try again later")
+            time.sleep(ASK_FOR_TURN_EVERY_S)
+        try:
+            yield
+        finally:
+            with suppress(ConnectionLost):
+                self.delete(name)
+
     def delete(self, name: str) -> None:
         """Delete a queue or stream with all it holds; a name that does not exist is no error."""
         with _translated():
@@ -107,6 +165,21 @@ class BlockingBroker:
         """Go to the broker and back. Raises `ConnectionLost` if it does not answer."""
         with _translated():
             self._connection.channel().close()
+
+    @property
+    def server(self) -> str:
+        """What the broker says it is, such as "RabbitMQ 3.10.8"."""
+        told = self._connection._impl.server_properties or {}  # noqa: SLF001  # the library shows it nowhere else
+        return " ".join(str(told[word]) for word in ("product", "version") if word in told)
+
+    def _try_turn(self, name: str) -> bool:
+        """Declare a queue that one connection at a time can have, and that goes with it."""
+        try:
+            with _translated():
+                self._open_channel().queue_declare(name, exclusive=True)
+        except TopologyConflict:
+            return False
+        return True
 
     def _open_channel(self) -> BlockingChannel:
         # The broker closes a channel on every refusal; the next call opens another.
@@ -143,6 +216,17 @@ class BlockingBroker:
                 yield _message(properties, body)
             with _translated():
                 channel.basic_ack(method.delivery_tag)
+
+
+def _loans(channel: BlockingChannel, queue: str, most: int) -> Iterator[Loan]:
+    for _ in range(most):
+        with _translated():
+            method, properties, body = channel.basic_get(queue)
+        if method is None:
+            return
+        message = _message(properties, body or b"")
+        died_at = _died_at(properties)
+        yield Loan(message, method.exchange, method.routing_key, died_at, channel, method.delivery_tag)
 
 
 def _connect(address: Address, timeout_s: float) -> pika.BlockingConnection:
@@ -229,3 +313,9 @@ def _message(properties: pika.BasicProperties, body: bytes) -> Message:
         content_type=properties.content_type or "",
         headers=plain_headers(properties.headers),
     )
+
+
+def _died_at(properties: pika.BasicProperties) -> float | None:
+    """The broker tells of the last death first."""
+    deaths = (properties.headers or {}).get("x-death") or []
+    return next((death["time"].timestamp() for death in deaths if "time" in death), None)

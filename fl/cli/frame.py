@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fl.cli.braille import curve
+from fl.cli.times import duration
 from fl.cli.view import Evaluation, View
 from fl.run.events import ClientsAdmitted, Kind, Record, RoundCommitted, RunEnded, Status
 from fl.run.spec import RegisterConfig
@@ -67,13 +68,6 @@ def status(view: View) -> str:
     opened = state.open.opened
     verb = "train" if opened.kind is Kind.TRAIN else "evaluate"
     return f"{_position(view, opened.round)}: {len(opened.participants)} clients {verb}"
-
-
-def duration(seconds: float) -> str:
-    """Such as 0:07 or 1:02:03."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _headline(view: View) -> Text:

@@ -6,8 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
-from fl.cli.frame import duration, frame
+from fl.cli.frame import frame
 from fl.cli.progress import Progress
+from fl.cli.times import duration
 from fl.cli.view import View
 from fl.run.events import (
     ClientsAdmitted,
