@@ -2,7 +2,7 @@
 
 All parties share this process, so that what is measured is the work of both sides and the broker, and not of starting
 processes. The floor is the same bytes through the same broker with nothing else done: weights published once and read
-by every client, one update of the same size from each.
+by every client, one update of the same size from each. At the end, what the death of a leader costs (`takeover.py`).
 """
 
 import argparse
@@ -29,6 +29,7 @@ from fl.run.spec import RunSpec
 from fl.submit.history import Happened
 from fl.submit.submission import prepare
 from fl.wire.bulk import INLINE_BYTES
+from tests.bench import takeover
 
 CASES = ((100_000, 2), (10_000_000, 2), (10_000_000, 8), (100_000_000, 2))
 """Bytes of float32 weights, and clients."""
@@ -140,8 +141,10 @@ def main() -> None:
     options = parser.parse_args()
     with LocalRabbit() as node:
         table = asyncio.run(measure(node.url, [case for case in CASES if case[0] <= options.most_mb * 1e6]))
+        takeovers = asyncio.run(takeover.measure(node.url))
     if options.json:
-        options.json.write_text(json.dumps(table, indent=2) + "\n", "utf-8")
+        figures = {"rounds": table, "takeovers": takeovers}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,32 @@
 """One run in which victims die: its bits and its history must be those of an undisturbed one."""
 
 import asyncio
+import secrets
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from broker import topology
+from broker.base import Message
 from broker.connect import open_session
 from broker.local import LocalRabbit
+from broker.topology import MARKER
 from fl.client.setup import site_from_data
 from fl.main.outcome import Outcome, outcome_of
 from fl.run.events import Record, RoundCommitted, RunEnded, Status
 from fl.run.spec import RunSpec
+from fl.submit.history import Reader
 from fl.submit.submission import Submission
 from fl.tasks import together
 from fl.wire.tensors import blob_ref, open_parcel
 from tests.faults.inventory import STREAM, inventory
 from tests.faults.points import Point
 from tests.faults.stage import CLIENTS, data_of
-from tests.faults.troupe import Supervisor, Troupe
-from tests.faults.victim import Role
+from tests.faults.troupe import Supervisor, Troupe, Victim
+from tests.faults.victim import Kind, Role
 from tests.integration.parties import Parties
 from tests.integration.world import run_here
 
@@ -71,6 +77,8 @@ class Scene:
 async def campaign(scene: Scene, spec: RunSpec) -> "AsyncIterator[Campaign]":
     """A run that is submitted, for the block to play; all parties end with it."""
     async with Parties(scene.url) as parties:
+        await parties.owner.delete(topology.RUNS.name)  # points are steps in this run: nobody is to look at earlier ones
+        await parties.owner.declare(topology.RUNS)
         made = Campaign(scene, parties, await parties.submit(spec))
         try:
             yield made
@@ -86,10 +94,11 @@ class Campaign:
         self.parties = parties
         self.submission = submission
         self.supervisors: list[Supervisor] = []
+        self._enlisted: list[Victim] = []
 
     def end(self) -> None:
-        for supervisor in self.supervisors:
-            supervisor.victim.end()
+        for victim in (*self._enlisted, *(one.victim for one in self.supervisors)):
+            victim.end()
 
     async def sites(self, *victims: str) -> None:
         """Daemons for all clients but the victims."""
@@ -97,17 +106,43 @@ class Campaign:
             if client not in victims:
                 self.parties.daemon(await site_from_data(client, data_of(client)))
 
+    def role(self, kind: Kind, name: str, folder: Path) -> Role:
+        return Role(kind, name, self._scene.url, folder)
+
+    def enlist(self, role: Role, point: Point | None = None, *, by: signal.Signals = signal.SIGKILL) -> Victim:
+        """A victim that nobody starts again."""
+        self._enlisted.append(self._scene.players.start(role, point, by=by))
+        return self._enlisted[-1]
+
     def supervise(self, role: Role, points: Sequence[Point]) -> Supervisor:
         self.supervisors.append(Supervisor(self._scene.players, role, points))
         return self.supervisors[-1]
 
-    async def until_led(self, leader: Supervisor) -> None:
+    async def until_led(self, first: Victim) -> None:
         """Wait until a worker has got the run, or has died of it: whoever comes now stands by."""
         queue = topology.run_queue(self.submission.run)
-        first = leader.victim
         async with asyncio.timeout(PATIENCE_S):
             while first.exit_code is None and not (await self.parties.owner.count(queue)).consumers:
                 await asyncio.sleep(LOOK_EVERY_S)
+
+    async def count_records(self, kind: type[Record]) -> int:
+        """How many of that kind are in the log so far."""
+        session = await open_session(self._scene.url, name="observer")
+        marker = Message(b"", type=MARKER, message_id=secrets.token_hex(8))
+        log = topology.run_log(self.submission.run)
+        try:
+            async with await session.read(log) as entries:
+                await session.publish(marker, routing_key=log)
+                reader, found = Reader(self.submission.run, self.submission.spec), 0
+                async for entry in entries:
+                    await entry.ack()
+                    if entry.message.message_id == marker.message_id:
+                        break
+                    happened = reader.read(entry.message)
+                    found += happened is not None and isinstance(happened.record, kind)
+                return found
+        finally:
+            await session.close()
 
     async def told(self) -> Told:
         """Play to the end. Fails unless every point was met, and nothing is left but what a run leaves."""

@@ -7,15 +7,18 @@ and what with: `publish log round_committed train 1`, `deliver server train_repl
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from broker.base import Binding, Declarable, Message
 from broker.blob import CHUNK_TYPE, INDEX
 from broker.topology import MARKER
-from fl.errors import BadMessage
 from fl.run.events import RoundCommitted, RoundOpened
 from fl.wire.envelope import body_of, unseal
 from fl.wire.records import read_record
+from fl.wire.records_pb2 import LogRecord
+
+RECORDS: Final = frozenset(field.name for field in LogRecord.DESCRIPTOR.oneofs_by_name["record"].fields)
+"""Types of messages in a run's log: an envelope has others."""
 
 When = Literal["before", "after"]
 
@@ -66,11 +69,7 @@ def content(message: Message) -> str:
         return MARKER
     if message.type == CHUNK_TYPE:
         return f"{CHUNK_TYPE} {message.headers[INDEX]}"
-    try:
-        body = body_of(unseal(message))
-        round_ = str(getattr(body, "round", ""))
-    except BadMessage:
-        round_ = _round_of_record(message)
+    round_ = _round_of_record(message) if message.type in RECORDS else getattr(body_of(unseal(message)), "round", "")
     return f"{message.type} {round_}".rstrip()
 
 

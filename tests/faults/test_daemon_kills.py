@@ -8,7 +8,6 @@ import pytest
 from tests.faults.campaign import Scene, Told, campaign
 from tests.faults.points import Point
 from tests.faults.stage import make_run
-from tests.faults.victim import Role
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -56,7 +55,7 @@ async def test_a_daemon_may_be_killed_when(moment: str, scene: Scene, calm: Told
         played.parties.worker()
 
         # When: one of three daemons is killed at that moment, and started again
-        played.supervise(Role("daemon", "bee", scene.url, tmp_path), [point])
+        played.supervise(played.role("daemon", "bee", tmp_path), [point])
         await played.sites("bee")
         told = await played.told()
 

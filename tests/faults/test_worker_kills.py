@@ -8,7 +8,6 @@ import pytest
 from tests.faults.campaign import Scene, Told, campaign
 from tests.faults.points import Point
 from tests.faults.stage import make_run
-from tests.faults.victim import Role
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -78,8 +77,8 @@ async def test_a_leader_may_be_killed_when(moment: str, scene: Scene, calm: Told
     # Given: a run, and two workers, of which the first leads
     point = Point.parse(POINTS[moment])
     async with campaign(scene, make_run()) as played:
-        leader = played.supervise(Role("worker", "leader", scene.url, tmp_path), [point])
-        await played.until_led(leader)
+        leader = played.supervise(played.role("worker", "leader", tmp_path), [point])
+        await played.until_led(leader.victim)
         played.parties.worker("standby")
 
         # When: it is killed at that moment, and started again

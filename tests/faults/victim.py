@@ -35,11 +35,14 @@ for _client in CLIENTS:  # whoever imports this forks victims that have their da
     data_of(_client)
 
 
+Kind = Literal["worker", "daemon"]
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
     """Who a victim is. `folder` is for its log, and what survives a daemon."""
 
-    kind: Literal["worker", "daemon"]
+    kind: Kind
     name: str
     url: str
     folder: Path
