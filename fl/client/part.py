@@ -74,9 +74,11 @@ class Part:
                 return None
 
     async def close(self) -> None:
+        """End the trainer; when this is cancelled, do it again."""
+        self._initialised_by = None
         if self._trainer is not None:
-            trainer, self._trainer, self._initialised_by = self._trainer, None, None
-            await trainer.close()
+            await self._trainer.close()
+            self._trainer = None
 
     def _on_join_reply(self, reply: JoinReply) -> None:
         if reply.accepted:

@@ -6,7 +6,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from google.protobuf.message import DecodeError
 
@@ -19,7 +19,9 @@ from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 if TYPE_CHECKING:
     from fl.client.desk import Desk  # needs numpy and the data's libraries, which an idle daemon does without
 
-STOP_AFTER_S = 5.0
+STOP_AFTER_S: Final = 5.0
+
+PROGRAM: Final = "fl.client.trainer_process"
 
 
 class TrainerDied(FluffleError):
@@ -33,7 +35,7 @@ class Trainer(Protocol):
         """Raises `TrainerDied`; whatever else goes wrong is an answer."""
 
     async def close(self) -> None:
-        """End the trainer, and whatever it is doing."""
+        """End the trainer, and whatever it is doing. Harmless when repeated."""
 
 
 class ProcessTrainer:
@@ -50,11 +52,12 @@ class ProcessTrainer:
         self._watch = asyncio.create_task(self._watch_memory())
 
     @classmethod
-    async def start(cls, limits: LimitsConfig | None = None) -> Self:
+    async def start(cls, limits: LimitsConfig | None = None, program: str = PROGRAM) -> Self:
+        """`program` is a module to run."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "fl.client.trainer_process",
+            program,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,

@@ -1,18 +1,14 @@
 """What a site keeps to itself from round to round: it survives the daemon, and goes by the rounds that counted."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fl.client.config import ClientConfig
 from fl.client.learner import Data, Learner, Shared
 from fl.client.round_states import RecalledStates
-from fl.client.setup import site_from_config
-from fl.client.site import Site
 from fl.core.dataset import InMemoryDataset
 from fl.core.device import DevicePolicy
 from fl.core.mergeable import Sum
@@ -24,6 +20,7 @@ from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import TrainReply, TrainRequest
 from fl.wire.tensors import inline, read_inline
 from tests.integration.parties import Parties
+from tests.integration.site_files import site_in
 from tests.integration.world import (
     N_FEATURES,
     Puppet,
@@ -47,28 +44,6 @@ ADAM = {"client_opt": {"lrate": 0.05, "modules": ["adam"]}}
 def spec_with(optim: dict[str, Any], *, rounds: int = 5, clients: int = 2, **changes: Any) -> RunSpec:
     tables = make_spec(rounds=rounds, clients=clients, **changes).model_dump(by_alias=True)
     return RunSpec.parse({**tables, "optim": optim}, "test")
-
-
-async def site_in(folder: Path, name: str) -> Site:
-    """A site as in production: data in a file, trainers as processes, and a state directory."""
-    home = folder / name
-    home.mkdir(exist_ok=True)
-    data = home / "train.csv"
-    if not data.exists():
-        x, y = samples(sum(name.encode()), 40)
-        names = [f"f{i}" for i in range(N_FEATURES)]
-        rows = [",".join(map(repr, map(float, (*row, value)))) for row, value in zip(x, y, strict=True)]
-        data.write_text("\n".join([",".join([*names, "y"]), *rows]) + "\n")
-    config = ClientConfig.parse(
-        {
-            "name": name,
-            "train": {"path": str(data), "target": "y"},
-            "state": str(home / "state"),
-            "device": {"gpu": False},
-        },
-        "test",
-    )
-    return replace(await site_from_config(config, home=home), leave_after=1)
 
 
 def _kept(folder: Path, run: str) -> list[Path]:
