@@ -77,7 +77,8 @@ class Scene:
 async def campaign(scene: Scene, spec: RunSpec) -> "AsyncIterator[Campaign]":
     """A run that is submitted, for the block to play; all parties end with it."""
     async with Parties(scene.url) as parties:
-        await parties.owner.delete(topology.RUNS.name)  # points are steps in this run: nobody is to look at earlier ones
+        # Points are steps in this run: nobody is to read of earlier ones.
+        await parties.owner.delete(topology.RUNS.name)
         await parties.owner.declare(topology.RUNS)
         made = Campaign(scene, parties, await parties.submit(spec))
         try:
