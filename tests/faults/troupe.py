@@ -1,4 +1,4 @@
-"""Victims, and who starts them again. They are forked by a process that has imported everything, which takes 20 ms."""
+"""Victims, and who starts them again. They are forked by a process that has imported everything, once."""
 
 import asyncio
 import multiprocessing
@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Final
 
 from tests.faults.points import Point
@@ -30,8 +31,8 @@ class Victim:
     @property
     def is_stopped(self) -> bool:
         """Whether it was frozen by SIGSTOP."""
-        with open(f"/proc/{self._process.pid}/stat", encoding="utf-8") as stat:  # noqa: PTH123  # a file of the kernel
-            return stat.read().rpartition(")")[2].split()[0] == "T"
+        status = Path(f"/proc/{self._process.pid}/stat").read_text()
+        return status.rpartition(")")[2].split()[0] == "T"
 
     def send(self, number: signal.Signals) -> None:
         assert self._process.pid is not None, "it was started"
@@ -58,7 +59,7 @@ class Troupe:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["tests.faults.victim", "pytest"])
+        self._context.set_forkserver_preload(["tests.faults.warm", "pytest"])
         self._victims: list[Victim] = []
 
     def start(self, role: Role, point: Point | None = None, *, by: signal.Signals = signal.SIGKILL) -> Victim:

@@ -18,22 +18,14 @@ from broker.connect import open_session
 from broker.errors import Retryable
 from broker.retry import Backoff, keep_connected
 from fl.client.daemon import serve as serve_client
-from fl.client.desk import Desk  # so that a process that is forked has what trains already
 from fl.client.setup import site_from_data
 from fl.client.state import StateDirectory
-from fl.core.model import linear
 from fl.log import get_log
 from fl.server.leader import Seat
 from fl.server.worker import serve as serve_worker
 from tests.faults.mortal import Fate, MortalSession
 from tests.faults.points import Point
-from tests.faults.stage import CLIENTS, data_of
-
-IMPORTED = (Desk, linear)
-
-for _client in CLIENTS:  # whoever imports this forks victims that have their data already
-    data_of(_client)
-
+from tests.faults.stage import data_of
 
 Kind = Literal["worker", "daemon"]
 
