@@ -145,7 +145,7 @@ class Session(Protocol):
         """The user the broker authenticated."""
 
     async def declare(self, *items: Declarable) -> None:
-        """Make sure that these exist, in the order given.
+        """Make sure that these exist, in the order given; when this returns, a crash of the broker loses none of them.
 
         Raises `TopologyConflict` if one exists with other arguments, `AccessRefused` without permission.
         """
@@ -159,7 +159,8 @@ class Session(Protocol):
         The default exchange `""` routes to the queue or stream whose name is the routing key. A message may
         arrive twice: rarely, if the broker refuses another that is published at the same moment.
 
-        Raises `Unroutable` when no queue takes it, `NotFound` for a missing exchange, `TooLarge` beyond the
+        Raises `Unroutable` when no queue takes it (as while a stream bound to the exchange is not up yet after a start
+        of the broker), `NotFound` for a missing exchange, `TooLarge` beyond the
         broker's limit, `AccessRefused` without permission or for another's `user_id`.
         """
 

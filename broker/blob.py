@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.base import Delivery, Message, Session, Stream, Subscription
-from broker.errors import BadBlob, NotFound
+from broker.errors import BadBlob, Late, NotFound, Retryable, Unroutable
 
 CHUNK_BYTES: Final = 1024 * 1024
 """Near the best for RabbitMQ, and far below the 16 MiB that a message may have."""
@@ -71,7 +71,7 @@ async def write(
         for message in cut(data, chunk_bytes):
             digest.update(message.body)
             n_bytes, n_chunks = n_bytes + len(message.body), n_chunks + 1
-            yield session.publish(message, exchange=exchange, routing_key=routing_key or stream)
+            yield _append(session, message, stream, exchange=exchange, routing_key=routing_key or stream)
 
     await _run_in_order(publishes(), window)
     return BlobRef(stream=stream, size=n_bytes, chunks=n_chunks, sha256=digest.digest())
@@ -94,8 +94,8 @@ def ref_of(stream: str, data: Bytes, chunk_bytes: int = CHUNK_BYTES) -> BlobRef:
 async def read(session: Session, ref: BlobRef, *, timeout_s: float = 60.0) -> AsyncGenerator[memoryview, None]:
     """Yield the chunks in order, also while they are still being written. Use it under `contextlib.aclosing`.
 
-    Raises `BadBlob` for anything but the announced bytes, for a stream that is missing or deleted meanwhile,
-    and when the next chunk does not come within `timeout_s`. **The digest is known to be right only when the
+    Raises `BadBlob` for anything but the announced bytes and for a stream that is missing or deleted meanwhile,
+    and `Late` when the next chunk does not come within `timeout_s`. **The digest is known to be right only when the
     iteration has ended**: until then the chunks are what somebody claims.
     """
     digest = hashlib.sha256()
@@ -117,7 +117,7 @@ async def read(session: Session, ref: BlobRef, *, timeout_s: float = 60.0) -> As
 async def get(
     session: Session, ref: BlobRef, *, into: bytearray | memoryview | None = None, timeout_s: float = 60.0
 ) -> memoryview:
-    """Read a whole blob, into `into` where given, and return a view of it. Raises `BadBlob`.
+    """Read a whole blob, into `into` where given, and return a view of it. Raises as `read` does.
 
     Without `into` this reserves the memory that `ref` asks for: check `ref.size` first if others wrote it.
     """
@@ -155,6 +155,18 @@ async def _run_in_order(jobs: Iterator[Coroutine[Any, Any, None]], window: int) 
         await asyncio.gather(*running, return_exceptions=True)
 
 
+async def _append(session: Session, message: Message, stream: str, *, exchange: str, routing_key: str) -> None:
+    """Publish a chunk. Raises `Unroutable` if the stream is gone, and `Retryable` while it is only not up yet."""
+    try:
+        await session.publish(message, exchange=exchange, routing_key=routing_key)
+    except Unroutable as unroutable:
+        try:
+            await session.count(stream)
+        except NotFound:
+            raise unroutable from None
+        raise Retryable(f"{stream} was not up, or nothing leads to it: write it again") from unroutable
+
+
 async def _subscribe(session: Session, ref: BlobRef) -> Subscription:
     try:
         return await session.read(ref.stream, prefetch=WINDOW)
@@ -175,7 +187,7 @@ async def _next_chunk(subscription: Subscription, ref: BlobRef, *, index: int, t
                 if found > index:
                     raise BadBlob(f"{ref.stream}: chunk {found} came where chunk {index} of {ref.chunks} belongs")
     except TimeoutError as error:
-        raise BadBlob(f"{ref.stream}: chunk {index} of {ref.chunks} did not come within {timeout_s:g} s") from error
+        raise Late(f"{ref.stream}: chunk {index} of {ref.chunks} did not come within {timeout_s:g} s") from error
     except StopAsyncIteration as error:
         raise BadBlob(f"{ref.stream}: deleted before chunk {index} of {ref.chunks} was read") from error
 

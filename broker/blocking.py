@@ -23,7 +23,7 @@ from pika.exceptions import (
 )
 
 from broker.address import Address, parse_address
-from broker.amqp import FROM_FIRST, PERSISTENT, arguments, plain_headers
+from broker.amqp import FROM_FIRST, PERSISTENT, PUSH, arguments, plain_headers, push_of
 from broker.base import Binding, Declarable, Exchange, Message, Queue, QueueCount, Stream
 from broker.errors import (
     AccessRefused,
@@ -94,8 +94,12 @@ class BlockingBroker:
     def declare(self, *items: Declarable) -> None:
         """Make sure that these exist. Raises `TopologyConflict`, `AccessRefused`."""
         with _translated():
+            channel = self._open_channel()
             for item in items:
-                _declare(self._open_channel(), item)
+                _declare(channel, item)
+            if push := push_of(items):
+                channel.queue_declare(push, durable=True, arguments=PUSH)
+                channel.queue_delete(push)
 
     def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
         """Publish, and return once the broker has it safe. Raises `Unroutable`, `TooLarge`, `AccessRefused`."""
@@ -130,12 +134,15 @@ class BlockingBroker:
         most = self.count(queue).messages
         with _translated():
             channel = self._connection.channel()
+        loans = _loans(channel, queue, most)
         try:
-            yield _loans(channel, queue, most)
+            yield loans
         finally:
-            # With all of them the channel gives back what it has lent, oldest first, and says that it was no failure.
             with suppress(ConnectionLost), _translated():
                 if channel.is_open:
+                    # A queue without a delivery limit puts them at its end: only all together keep their order.
+                    for _ in loans:
+                        pass
                     channel.basic_nack(delivery_tag=0, multiple=True, requeue=True)
                     channel.close()
 

@@ -4,7 +4,8 @@
     ├── Retryable              the same call may succeed later, on a new session
     │   ├── ConnectionLost     the session is dead; drop what it held and open another
     │   ├── SubscriptionLost   this subscription alone is dead; what it held comes again to the next one
-    │   └── Unreachable        nobody answered at that address
+    │   ├── Unreachable        nobody answered at that address
+    │   └── Late               the broker took too long over the next bulk bytes
     ├── Rejected               this message or name is wrong; the next one may be fine
     │   ├── Unroutable         no queue takes this routing key
     │   ├── TooLarge           longer than the broker accepts
@@ -36,6 +37,10 @@ class SubscriptionLost(Retryable):
 
 class Unreachable(Retryable):
     """Nobody answered at that address."""
+
+
+class Late(Retryable):
+    """The next bulk bytes did not come in time: the broker is slow, or they are not there."""
 
 
 class Rejected(BrokerError):

@@ -87,10 +87,7 @@ class LocalRabbit:
         self._directory = None
 
     def kill(self) -> None:
-        """End the node with SIGKILL, as a machine that loses power does. Its data are kept until `stop`.
-
-        RabbitMQ 3.10 may not find a quorum queue again that was declared within the last second or so.
-        """
+        """End the node with SIGKILL. Its data are kept until `stop`."""
         if self._server is not None:
             self._server.kill()
             self._server = None

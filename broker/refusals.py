@@ -1,6 +1,15 @@
 """What a broker's refusal means: its reply code and text, in the words of `broker.errors`."""
 
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Fatal, NotFound, TooLarge, TopologyConflict
+from broker.errors import (
+    AccessRefused,
+    BrokerError,
+    ConnectionLost,
+    Fatal,
+    NotFound,
+    Retryable,
+    TooLarge,
+    TopologyConflict,
+)
 
 
 def refusal(code: int, text: str) -> BrokerError:
@@ -9,7 +18,7 @@ def refusal(code: int, text: str) -> BrokerError:
         case 403:
             return AccessRefused(text)
         case 404:
-            return NotFound(text)
+            return _not_found(text)
         case 405:
             return TopologyConflict(text)
         case 406:
@@ -22,6 +31,11 @@ def untrusted(broker: object, error: Exception) -> Fatal:
     return Fatal(f"{broker} shows a certificate not trusted here, name its authority with ?cafile=…: {error}")
 
 
+def _not_found(text: str) -> BrokerError:
+    """A broker that starts, or has lost a node, gives this code as well for what exists and is not up yet."""
+    return NotFound(text) if text.startswith("NOT_FOUND - no ") else Retryable(text)
+
+
 def _precondition_failed(text: str) -> BrokerError:
     """AMQP has one code for several refusals; the broker's text tells them apart."""
     if "message size" in text:
@@ -30,4 +44,6 @@ def _precondition_failed(text: str) -> BrokerError:
         return AccessRefused(text)
     if "delivery acknowledgement" in text:
         return ConnectionLost(text)
+    if "replica on the local node" in text:
+        return Retryable(text)
     return TopologyConflict(text)

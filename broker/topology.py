@@ -17,7 +17,8 @@ UP: Final = Exchange("fl.up")
 DOWN: Final = Exchange("fl.down")
 DEAD: Final = Exchange("fl.dead", "fanout")
 RUNS: Final = Stream("fl.runs")
-DEAD_QUEUE: Final = Queue("fl.dead", single_active=False)
+DEAD_QUEUE: Final = Queue("fl.dead", delivery_limit=1_000_000, single_active=False)
+"""Dead letters stay however often people look at them: without a limit of its own RabbitMQ 4 would drop them at 20."""
 
 MARKER: Final = "marker"
 """Type of a message that says nothing: whoever wrote it reads a stream up to it, and everybody else skips it."""

@@ -11,9 +11,9 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
 from broker.address import Address, parse_address
-from broker.amqp import arguments
+from broker.amqp import PUSH, arguments, push_of
 from broker.base import Binding, Declarable, Exchange, Message, Queue, QueueCount, Stream
-from broker.errors import Unreachable
+from broker.errors import NotFound, Retryable, Unreachable, Unroutable
 from broker.limits import check_message, check_prefetch
 from broker.rabbitmq.channels import Channels, LastingChannel
 from broker.rabbitmq.lifeline import Lifeline
@@ -66,8 +66,12 @@ class RabbitSession:
     async def declare(self, *items: Declarable) -> None:
         with self._lifeline.held():
             async with self._control_turn:
+                channel = await self._control.get()
                 for item in items:
-                    await _declare(await self._control.get(), item)
+                    await _declare(channel, item)
+                if push := push_of(items):
+                    await channel.queue_declare(push, durable=True, arguments=PUSH)
+                    await channel.queue_delete(push)
 
     async def delete(self, name: str) -> None:
         with self._lifeline.held():
@@ -77,8 +81,13 @@ class RabbitSession:
 
     async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
         check_message(message, routing_key)
-        with self._lifeline.held():
-            await self._publisher.publish(message, exchange=exchange, routing_key=routing_key)
+        try:
+            with self._lifeline.held():
+                await self._publisher.publish(message, exchange=exchange, routing_key=routing_key)
+        except Unroutable:
+            if not exchange and await self._exists(routing_key):
+                raise Retryable(f"{routing_key!r} is only just up again: publish again") from None
+            raise
 
     async def consume(self, queue: str, *, prefetch: int) -> RabbitSubscription:
         return await self._subscribe(queue, prefetch, from_stream=False)
@@ -92,6 +101,14 @@ class RabbitSession:
                 channel = await self._control.get()
                 counted = await channel.queue_declare(name, passive=True)
         return QueueCount(messages=counted.message_count or 0, consumers=counted.consumer_count or 0)
+
+    async def _exists(self, name: str) -> bool:
+        """Raises `Retryable` for what exists and is down, as streams are for a moment when their broker starts."""
+        try:
+            await self.count(name)
+        except NotFound:
+            return False
+        return True
 
     async def wait_lost(self) -> None:
         await self._lifeline.wait_cut()

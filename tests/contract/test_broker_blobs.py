@@ -12,7 +12,7 @@ import pytest
 from broker import blob
 from broker.base import Binding, Exchange, Message, Session, Stream
 from broker.blob import BlobRef
-from broker.errors import BadBlob, NotFound
+from broker.errors import BadBlob, Late, NotFound
 from tests.contract.backends import PATIENCE_S, Backend
 
 CHUNK = 1000
@@ -176,7 +176,7 @@ async def test_a_chunk_that_does_not_come_is_named(session: Session, name: str) 
     await append_chunk(session, name, 0, bytes(CHUNK))
 
     # When / Then
-    with pytest.raises(BadBlob, match=r"chunk 1 of 3 did not come within 0\.2 s"):
+    with pytest.raises(Late, match=r"chunk 1 of 3 did not come within 0\.2 s"):
         await blob.get(session, ref_to(name, bytes(3 * CHUNK)), timeout_s=0.2)
 
 

@@ -58,8 +58,6 @@ async def test_a_killed_node_comes_back_with_what_it_had_confirmed(node: LocalRa
     with BlockingBroker(node.url) as broker:
         broker.declare(Queue("durable"))
         broker.publish(Message(b"safe"), routing_key="durable")
-    # RabbitMQ 3.10 itself forgets a quorum queue that was declared within a second of a loss of power.
-    node.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
     # When
     node.kill()

@@ -3,9 +3,18 @@
 import pytest
 
 from broker import topology
-from broker.amqp import Arguments, arguments, plain_headers
+from broker.amqp import Arguments, arguments, plain_headers, push_of
 from broker.base import Binding, Exchange, Queue, Stream
-from broker.errors import AccessRefused, BrokerError, ConnectionLost, Fatal, NotFound, TooLarge, TopologyConflict
+from broker.errors import (
+    AccessRefused,
+    BrokerError,
+    ConnectionLost,
+    Fatal,
+    NotFound,
+    Retryable,
+    TooLarge,
+    TopologyConflict,
+)
 from broker.patterns import matches
 from broker.refusals import refusal
 from broker.topology import Key
@@ -38,6 +47,16 @@ def test_arguments_of_a_declaration(item: Queue | Stream, expected: Arguments) -
     assert arguments(item) == expected
 
 
+def test_only_queues_need_a_push_to_the_disk() -> None:
+    assert push_of([Stream("s"), Exchange("e"), Binding("s", "e")]) is None
+
+
+def test_a_push_has_a_new_name_each_time_that_begins_with_a_queues() -> None:
+    one, other = [push_of([Stream("s"), Queue("q")]) for _ in range(2)]
+
+    assert (one != other, str(one).startswith("q.push-")) == (True, True)
+
+
 def test_headers_that_are_no_text_or_integer_are_left_out() -> None:
     assert plain_headers({"a": 1, "b": "x", "x-death": [{"count": 1}], "c": 1.5, "d": None}) == {"a": 1, "b": "x"}
 
@@ -51,6 +70,9 @@ def test_no_headers_are_no_headers() -> None:
     [
         (403, "ACCESS_REFUSED - access to queue 'q'", AccessRefused),
         (404, "NOT_FOUND - no queue 'q'", NotFound),
+        (404, "NOT_FOUND - home node 'n' of durable queue 'q' in vhost '/' is down or inaccessible", Retryable),
+        (404, "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout", Retryable),
+        (406, "PRECONDITION_FAILED - queue 'q' does not have a replica on the local node", Retryable),
         (405, "RESOURCE_LOCKED - cannot obtain exclusive access", TopologyConflict),
         (406, "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'q'", TopologyConflict),
         (406, "PRECONDITION_FAILED - message size 3 is larger than configured max size 2", TooLarge),
