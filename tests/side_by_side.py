@@ -7,33 +7,33 @@ from typing import Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-_ONE_AFTER_THE_OTHER: Final = "tests/faults/"
-_BY_ITSELF: Final = "tests/faults/test_chaos_"
-_COSTLY_START: Final = tuple(
-    f"tests/{path}.py::"
-    for path in (
-        "contract/test_local_node",
-        "contract/test_rabbitmq",
-        "integration/test_demo",
-        "integration/test_plugins",
-        "integration/test_wheel",
-    )
+_FAULTS: Final = "tests/faults/"
+_EMBEDDED_FAULTS: Final = "tests/faults/test_chaos_"
+_SHARING: Final = (
+    "tests/unit/",
+    "tests/contract/test_local_node.py",
+    "tests/contract/test_rabbitmq.py",
+    "tests/integration/test_demo.py",
+    "tests/integration/test_plugins.py",
+    "tests/integration/test_wheel.py",
 )
 
 
 class SideBySide(LoadScopeScheduling):
-    """One test at a time goes to the next free worker; those of a group go to the same one, largest group first."""
+    """A group of tests goes to the next free worker, the largest first, so that single ones even out the end."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
 
 
 def group_of(test: str) -> str:
-    """The name of a test's group, which for most is a group of one.
+    """The name of the group that a test runs in, one after the other.
 
-    Faults in real processes compete for nothing but the machine, and their limits of time count on it; those in the
-    embedded broker have a clock of their own. Files whose tests share a costly fixture would pay for it once a worker.
+    Faults in real processes are one group: their limits of time count on a machine that does little else. Those in the
+    embedded broker have a clock of their own. Where the tests of a file share what takes long to make (a broker, a
+    wheel, a compiled model), the file is a group. Any other test is one by itself.
     """
-    if test.startswith(_ONE_AFTER_THE_OTHER) and not test.startswith(_BY_ITSELF):
-        return _ONE_AFTER_THE_OTHER
-    return test.partition("::")[0] if test.startswith(_COSTLY_START) else test
+    file, _, _ = test.partition("::")
+    if file.startswith(_FAULTS) and not file.startswith(_EMBEDDED_FAULTS):
+        return _FAULTS
+    return file if file.startswith(_SHARING) else test

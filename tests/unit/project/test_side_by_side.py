@@ -5,18 +5,23 @@ import pytest
 from tests.side_by_side import group_of
 
 
+def groups(*tests: str) -> int:
+    return len({group_of(f"tests/{test}") for test in tests})
+
+
 def test_faults_in_real_processes_run_one_after_the_other() -> None:
-    groups = {group_of(f"tests/faults/{test}") for test in ("test_kills.py::test_a[1]", "test_soak.py::test_b")}
-    assert len(groups) == 1
+    assert groups("faults/test_kills.py::test_a[1]", "faults/test_broker_trouble.py::test_b") == 1
 
 
-@pytest.mark.parametrize(
-    "file", ["unit/test_log.py", "integration/test_digits.py", "faults/test_chaos_runs.py", "contract/test_blocking.py"]
-)
-def test_other_tests_of_one_file_run_side_by_side(file: str) -> None:
-    assert group_of(f"tests/{file}::test_a[1]") != group_of(f"tests/{file}::test_a[2]")
+@pytest.mark.parametrize("file", ["unit/core/test_vector.py", "integration/test_wheel.py"])
+def test_tests_that_share_what_takes_long_to_make_run_one_after_the_other(file: str) -> None:
+    assert groups(f"{file}::test_a[1]", f"{file}::test_a[2]", f"{file}::test_b") == 1
 
 
-def test_a_file_with_a_costly_fixture_starts_it_once() -> None:
-    file = "tests/integration/test_wheel.py"
-    assert group_of(f"{file}::test_a[1]") == group_of(f"{file}::test_b")
+@pytest.mark.parametrize("file", ["integration/test_digits.py", "faults/test_chaos_runs.py"])
+def test_any_other_test_runs_beside_those_of_its_file(file: str) -> None:
+    assert groups(f"{file}::test_a[1]", f"{file}::test_a[2]", f"{file}::test_b") == 3
+
+
+def test_unit_tests_of_two_files_run_side_by_side() -> None:
+    assert groups("unit/test_log.py::test_a", "unit/test_tasks.py::test_a") == 2
