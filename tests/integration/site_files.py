@@ -38,6 +38,17 @@ async def site_in(folder: Path, name: str, *, n_features: int = N_FEATURES, **ta
     return replace(await site_from_config(config, home=folder / name), leave_after=1)
 
 
+def file_of(folder: Path, name: str, *, n_features: int = N_FEATURES) -> Path:
+    """The TOML file of such a site, for `fluffle client`."""
+    config_of(folder, name, n_features=n_features)
+    path = folder / name / "client.toml"
+    path.write_text(
+        f'name = "{name}"\nstate = "state"\ncheckpoint = "kept"\ndevice.gpu = false\n'
+        'train = { path = "train.npy", target = "target.npy" }\n'
+    )
+    return path
+
+
 def data_in(folder: Path, name: str, *, n_features: int = N_FEATURES) -> Data:
     """What such a site learns from."""
     config = config_of(folder, name, n_features=n_features)
