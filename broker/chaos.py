@@ -73,16 +73,17 @@ class Schedule:
         """What has happened so far."""
 
     def strikes(self, fault: Fault) -> int | None:
+        if self._over:
+            return None
         at = self.chances[fault]
         self.chances[fault] = at + 1
         how = self._planned[fault].get(at)
-        if how is None or self._over:
-            return None
-        self.struck.append(Strike(fault, at, how))
+        if how is not None:
+            self.struck.append(Strike(fault, at, how))
         return how
 
     def end(self) -> None:
-        """Nothing happens from now on."""
+        """From now on nothing happens, and no chance is counted."""
         self._over = True
 
 
