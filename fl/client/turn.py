@@ -32,14 +32,17 @@ async def await_turn(site: Site, session: Session) -> None:
 
 
 async def _find_queue(site: Site, session: Session) -> None:
-    """Enrolment has made the queue; where users may do everything, as in development, make it here."""
+    """Make the queue where users may, as in development; all of it each time, or what was cut midway stays half-made.
+
+    Elsewhere enrolment has made it.
+    """
     try:
-        await session.count(topology.client_queue(site.name))
-    except NotFound:
+        await session.declare(*topology.base(), *topology.client(site.name))
+    except AccessRefused as refused:
         try:
-            await session.declare(*topology.base(), *topology.client(site.name))
-        except AccessRefused as error:
-            raise AccessRefused(f"no queue for client {site.name!r}: has it been enrolled? ({error})") from None
+            await session.count(topology.client_queue(site.name))
+        except NotFound:
+            raise AccessRefused(f"no queue for client {site.name!r}: has it been enrolled? ({refused})") from None
 
 
 async def _await_room(site: Site) -> None:

@@ -65,6 +65,18 @@ async def test_a_queue_that_is_deleted_is_made_again_where_the_daemon_may(memory
         assert (await parties.outcome(await parties.submit(make_spec(rounds=1, clients=1)))).status is Status.FINISHED
 
 
+async def test_a_queue_whose_binding_is_missing_gets_it(memory_url: str) -> None:
+    # Given what a daemon leaves that was cut off between the declaration of its queue and that of the binding
+    (ant,) = await sites_of({"ant": regression(0)})
+    async with Parties(memory_url) as parties:
+        queue, _ = topology.client("ant")
+        await parties.owner.declare(queue)
+
+        parties.daemon(ant)
+
+        await until_served(parties)
+
+
 @pytest.mark.rabbitmq
 async def test_data_info_that_is_too_long_for_a_message_keeps_a_site_out_of_runs_and_not_from_living(
     rabbit_url: str, caplog: pytest.LogCaptureFixture
