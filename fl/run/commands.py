@@ -94,7 +94,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Announce the end, then delete the run's queue. The leader's last command."""
+    """Delete the run's queue, then announce the end. The leader's last command."""
 
 
 Command = (

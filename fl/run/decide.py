@@ -6,14 +6,16 @@ from typing import Final
 from fl.core.data_info import combine, fits
 from fl.errors import DataError
 from fl.run.agreement import in_agreement
-from fl.run.asking import enough, needed
-from fl.run.commands import Append, Command, Drop, Fold, Hold, SendJoinReply
+from fl.run.closing import close, close_when_complete, missing
+from fl.run.commands import Append, Command, Drop, Hold, SendJoinReply
+from fl.run.ending import end, fail
 from fl.run.events import (
     CancelAsked,
     Cause,
     ClientFailed,
     ClientsAdmitted,
     ClientsGone,
+    ClientsOut,
     ClientsReady,
     ClientsReturned,
     Folded,
@@ -35,7 +37,7 @@ from fl.run.events import (
     Trouble,
     WeightsCompleted,
 )
-from fl.run.follow import bring_in, end, fail, following, initialise_again, listing, too_few
+from fl.run.follow import bring_in, following, initialise_again
 from fl.run.state import Phase, RunState, apply
 
 Decision = tuple[RunState, tuple[Command, ...]]
@@ -128,15 +130,16 @@ def _is_full(state: RunState) -> bool:
 
 def _on_return(state: RunState, client: str) -> Decision:
     """Bring a daemon that was restarted to where the run is, whatever was held against it."""
-    if _is_out_of_the_run(state, client):
+    if _is_given_up(state, client):
         return state, (Append((ClientsReturned((client,)),)),)
-    state = replace(state, seen=state.seen.awaiting_again((client,)))
+    if state.phase is not Phase.PREPARING:
+        state = replace(state, seen=replace(state.seen, sent=state.seen.sent | {client}))
     return state, bring_in(state, client)
 
 
-def _is_out_of_the_run(state: RunState, name: str) -> bool:
+def _is_given_up(state: RunState, name: str) -> bool:
     client = state.clients[name]
-    return client.away or client.is_set_aside(state.spec)
+    return name in state.out or client.away or client.is_set_aside(state.spec)
 
 
 def _close_registration(state: RunState, *, timed_out: bool) -> tuple[Command, ...]:
@@ -176,9 +179,10 @@ def _on_init(state: RunState, client: str) -> Decision:
         return state, (Drop("initialised without being admitted"),)
     if state.phase is Phase.PREPARING:
         return state, (Drop("initialised without being asked to"),)
+    state = replace(state, seen=replace(state.seen, sent=state.seen.sent - {client}))
     if state.phase is Phase.INITIALISING:
         state = replace(state, seen=state.seen.with_done(client))
-        return state, (Hold(), *_close_when_complete(state))
+        return state, (Hold(), *close_when_complete(state))
     if state.clients[client].ready:
         return state, ()
     if state.clients[client].problem is not None and _is_full(state):
@@ -194,11 +198,10 @@ def _on_reply(state: RunState, event: Replied) -> Decision:
         return state, (Drop("answered before, or not asked"),)
     if state.weights is None or event.base != state.weights.digest:
         return state, (Drop("started from other weights than the committed ones"),)
-    if event.problem is None:
-        state = replace(state, seen=state.seen.with_done(event.client))
-    else:
-        state = replace(state, seen=state.seen.with_out(Note(event.client, event.problem)))
-    return state, (Hold(), *_close_when_complete(state))
+    if event.problem is not None:
+        return state, (_give_up(event.client, event.problem),)
+    state = replace(state, seen=state.seen.with_done(event.client))
+    return state, (Hold(), *close_when_complete(state))
 
 
 def _on_failure(state: RunState, event: ClientFailed) -> Decision:
@@ -206,21 +209,30 @@ def _on_failure(state: RunState, event: ClientFailed) -> Decision:
         return state, (Drop("not admitted"),)
     if event.trouble is Trouble.UNINITIALISED:
         return _on_lost_model(state, event.client)
+    state = replace(state, seen=replace(state.seen, sent=state.seen.sent - {event.client}))
     if event.client not in state.awaiting or not _is_current(state, event):
         return state, (Drop("nothing was awaited from it"),)
-    state = replace(state, seen=state.seen.with_out(Note(event.client, event.text)))
-    return state, (Hold(), *_close_when_complete(state))
+    return state, (_give_up(event.client, event.text),)
+
+
+def _give_up(client: str, reason: str) -> Command:
+    """Whoever cannot answer is not asked again in this round, by whoever leads, unless it joins again."""
+    return Append((ClientsOut((Note(client, reason),)),))
 
 
 def _on_lost_model(state: RunState, client: str) -> Decision:
-    """It gets the model and the request again, but not without end: who keeps losing it is out of this round."""
+    """It gets the model and the request again, but not without end: who keeps losing it is out of this round.
+
+    A daemon that was restarted says so of each request that it finds in its queue: that is one loss.
+    """
+    if client in state.seen.sent:
+        return state, (Drop("it is being sent the model already"),)
     state = replace(state, seen=state.seen.with_lost(client))
     if state.seen.lost[client] <= MOST_LOSSES:
         return state, initialise_again(state, client)
     if client not in state.awaiting:
         return state, (Drop("it loses the model whenever it gets it"),)
-    state = replace(state, seen=state.seen.with_out(Note(client, f"it lost the model {MOST_LOSSES + 1} times")))
-    return state, (Hold(), *_close_when_complete(state))
+    return state, (_give_up(client, f"it lost the model {MOST_LOSSES + 1} times"),)
 
 
 def _is_current(state: RunState, failure: ClientFailed) -> bool:
@@ -233,12 +245,9 @@ def _is_current(state: RunState, failure: ClientFailed) -> bool:
 
 
 def _on_gone(state: RunState, clients: tuple[str, ...]) -> Decision:
-    seen = state.seen
-    for client in clients:
-        if client in state.awaiting:
-            seen = seen.with_out(Note(client, "gone: nobody has consumed its queue for a while", Cause.GONE))
-    state = replace(state, seen=seen)
-    return state, _close_when_complete(state)
+    reason = "gone: nobody has consumed its queue for a while"
+    gone = tuple(Note(client, reason, Cause.GONE) for client in clients if client in state.awaiting)
+    return state, (Append((ClientsOut(gone),)),) if gone else ()
 
 
 # ---- waiting --------------------------------------------------------------------------------------------------------
@@ -254,9 +263,8 @@ def _on_time_passed(state: RunState, seconds: float) -> Decision:
         return state, ()
     seen = state.seen
     answered = seen.joining if registering else seen.done
-    out = tuple(note for _, note in sorted(seen.out.items()))
     waited_s = state.waited_s + seen.passed_s
-    return state, (Append((StillWaiting(waited_s, tuple(sorted(answered)), tuple(sorted(state.awaiting)), out),)),)
+    return state, (Append((StillWaiting(waited_s, tuple(sorted(answered)), tuple(sorted(state.awaiting))),)),)
 
 
 def _on_resume(state: RunState) -> Decision:
@@ -264,12 +272,10 @@ def _on_resume(state: RunState) -> Decision:
     reason = state.paused
     if reason is None:
         return state, (Drop("the run is not paused"),)
-    absent = tuple(name for name in sorted(state.clients) if _is_out_of_the_run(state, name))
-    unable = {name for name, client in state.clients.items() if client.problem is not None}
-    again = sorted((unable | state.seen.out.keys()) - set(absent))
-    state = replace(state, seen=state.seen.awaiting_again(again))
-    asked = tuple(command for name in again for command in initialise_again(state, name))
-    returned = (ClientsReturned(absent),) if absent else ()
+    given_up = tuple(name for name in sorted(state.clients) if _is_given_up(state, name))
+    unable = sorted({name for name, client in state.clients.items() if client.problem is not None} - {*given_up})
+    asked = tuple(command for name in unable for command in initialise_again(state, name))
+    returned = (ClientsReturned(given_up),) if given_up else ()
     return state, (*asked, Append((RunPaused(reason), *returned)))
 
 
@@ -280,43 +286,12 @@ def _on_time_up(state: RunState, timer: Timer) -> tuple[Command, ...]:
     if timer is Timer.REGISTRATION and state.phase is Phase.REGISTERING:
         return _close_registration(state, timed_out=state.spec.run.registration.timeout is not None)
     if timer is Timer.INITIALISATION and state.phase is Phase.INITIALISING:
-        return _close(state)
+        return close(state)
     if timer is Timer.ROUND and state.open is not None and not state.seen.folding:
-        return _close(state)
+        return close(state)
     if timer is Timer.PAUSE and state.paused is not None and not state.seen.folding:
         return (fail(state, f"{state.paused}; nobody came back within {state.spec.run.patience_s:g} s"),)
     return ()
-
-
-def _close_when_complete(state: RunState) -> tuple[Command, ...]:
-    """Close what is open once nobody is left to wait for, or enough have answered.
-
-    In a pause the time to wait is over, so that as many as the round needs are enough.
-    """
-    nothing_open = state.open is None and state.phase is not Phase.INITIALISING
-    if nothing_open or state.seen.folding:
-        return ()
-    waits = state.awaiting and not _has_enough(state) and state.paused is None
-    return () if waits else _close(state)
-
-
-def _has_enough(state: RunState) -> bool:
-    wanted = None if state.open is None else enough(state.spec, state.open.opened)
-    return wanted is not None and len(state.seen.done) >= wanted
-
-
-def _close(state: RunState) -> tuple[Command, ...]:
-    answered = tuple(sorted(state.seen.done))
-    if state.open is None:
-        return (Append((ClientsReady(answered, _missing(state, tuple(state.clients))),)),)
-    opened = state.open.opened
-    least = needed(state.spec, opened)
-    if len(answered) < least:
-        if state.paused is not None:
-            return ()
-        lost = listing(_missing(state, opened.participants))
-        return (Append((too_few(state, f"{state.open.name}: {len(answered)} of at least {least} replies{lost}"),)),)
-    return (Fold(opened.kind, opened.round, answered),)
 
 
 def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
@@ -326,7 +301,7 @@ def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
         opened.round,
         opened.kind,
         event.participants,
-        _missing(state, opened.participants),
+        missing(state, opened.participants),
         weights=event.weights,
         server_state=event.server_state,
         loss=event.loss,
@@ -335,9 +310,3 @@ def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
         aux=event.aux,
     )
     return (Append((committed, following(apply(state, committed)))),)
-
-
-def _missing(state: RunState, asked: tuple[str, ...]) -> tuple[Note, ...]:
-    late = f"not among the first {len(state.seen.done)} to answer" if _has_enough(state) else "no answer in time"
-    missing = sorted(name for name in asked if name not in state.seen.done)
-    return tuple(state.seen.out.get(name, Note(name, late, Cause.LATE)) for name in missing)

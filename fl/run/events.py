@@ -169,8 +169,16 @@ class StillWaiting:
     waited_s: float
     answered: tuple[str, ...] = ()
     awaited: tuple[str, ...] = ()
-    out: tuple[Note, ...] = ()
-    """Who will not answer, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsOut:
+    """Who is not waited for any more in what is open, and why: it cannot answer, or nobody is there.
+
+    Whoever leads, it is not asked again until it joins again. One that was gone and answers after all counts.
+    """
+
+    clients: tuple[Note, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +193,7 @@ class RunPaused:
 
 @dataclass(frozen=True, slots=True)
 class ClientsReturned:
-    """Clients that were away or set aside take part again."""
+    """Clients that were out, away or set aside take part again."""
 
     clients: tuple[str, ...]
 
@@ -199,6 +207,7 @@ Record = (
     | RoundCommitted
     | RunEnded
     | StillWaiting
+    | ClientsOut
     | RunPaused
     | ClientsReturned
 )

@@ -7,6 +7,7 @@ from fl.core.data_info import combine
 from fl.core.early_stopping import EarlyStopping
 from fl.errors import FluffleError
 from fl.run.asking import participants
+from fl.run.closing import close_when_complete
 from fl.run.commands import (
     Append,
     Close,
@@ -20,14 +21,15 @@ from fl.run.commands import (
     SetTimer,
     Sweep,
 )
+from fl.run.ending import end, fail, listing, too_few
 from fl.run.events import (
     Cause,
     ClientsAdmitted,
+    ClientsOut,
     ClientsReady,
     ClientsReturned,
     Kind,
     LeaderStarted,
-    Note,
     Record,
     RoundCommitted,
     RoundOpened,
@@ -60,6 +62,8 @@ def effects(state: RunState, record: Record) -> tuple[Command, ...]:
             return (*request(state), sweep(state))
         case RoundCommitted():
             return (Release(), *_set_aside(state, record))
+        case ClientsOut():
+            return close_when_complete(state)
         case RunPaused():
             return (await_return(state),)
         case ClientsReturned(clients=clients):
@@ -122,12 +126,12 @@ def welcome(clients: Iterable[str]) -> tuple[Command, ...]:
 
 
 def request(state: RunState) -> tuple[Command, ...]:
-    """Ask the participants of the open round."""
+    """Ask those participants of the open round who have not said that they cannot."""
     assert state.open is not None, "only an open round has participants"
     opened = state.open.opened
     deadline = SetTimer(Timer.ROUND, left_s(state, opened.deadline_s))
     timer = deadline if state.paused is None else await_return(state)
-    return (*(SendRound(client) for client in opened.participants), timer)
+    return (*(SendRound(client) for client in opened.participants if client not in state.out), timer)
 
 
 def sweep(state: RunState) -> Sweep:
@@ -173,17 +177,19 @@ def go_on(state: RunState) -> tuple[Command, ...]:
 def following(state: RunState) -> Record:
     """The record that comes next in a running run with nothing open: another round, or the end."""
     run = state.spec.run
-    needed = run.registration.min_clients
-    if len(state.ready) < needed:
-        lost = listing(state.lacking)
-        return too_few(state, f"{len(state.ready)} of at least {needed} clients can take part{lost}")
-    if state.evaluated < state.trained and run.evaluates_after(state.trained):
-        return _opening(state, Kind.EVALUATE, state.trained)
-    if run.early_stop is not None and EarlyStopping(**run.early_stop.model_dump()).should_stop(state.losses):
+    evaluates = state.evaluated < state.trained and run.evaluates_after(state.trained)
+    stops = run.early_stop is not None and EarlyStopping(**run.early_stop.model_dump()).should_stop(state.losses)
+    if stops and not evaluates:
         return end(state, Status.FINISHED, f"early stopping after round {state.trained}")
-    if state.trained >= run.rounds:
+    if state.trained >= run.rounds and not evaluates:
         return end(state, Status.FINISHED, f"all {run.rounds} rounds done")
-    return _opening(state, Kind.TRAIN, state.trained + 1)
+    least = run.registration.min_clients
+    if len(state.ready) < least:
+        lost = listing(state.lacking)
+        return too_few(state, f"{len(state.ready)} of at least {least} clients can take part{lost}")
+    return (
+        _opening(state, Kind.EVALUATE, state.trained) if evaluates else _opening(state, Kind.TRAIN, state.trained + 1)
+    )
 
 
 def _opening(state: RunState, kind: Kind, round_: int) -> Record:
@@ -192,26 +198,3 @@ def _opening(state: RunState, kind: Kind, round_: int) -> Record:
     except FluffleError as error:  # a sampler of others that is not installed here, or chooses wrongly
         return end(state, Status.FAILED, f"no clients could be chosen for round {round_}: {error}")
     return RoundOpened(round_, kind, asked, state.spec.run.deadline)
-
-
-def end(state: RunState, status: Status, reason: str) -> RunEnded:
-    """The last record, with the weights that the run leaves."""
-    best_round, weights = state.final_weights
-    return RunEnded(status, reason, best_round, weights)
-
-
-def too_few(state: RunState, reason: str) -> Record:
-    """A run that cannot go on with the clients it has waits for others, if it may."""
-    return RunPaused(reason) if state.spec.run.patience_s else end(state, Status.FAILED, reason)
-
-
-def fail(state: RunState, reason: str) -> Append:
-    return Append((end(state, Status.FAILED, reason),))
-
-
-def listing(notes: tuple[Note, ...]) -> str:
-    """Each reason once, after the clients that gave it."""
-    clients: dict[str, list[str]] = {}
-    for note in notes:
-        clients.setdefault(note.reason, []).append(note.client)
-    return "".join(f"; {', '.join(names)}: {reason}" for reason, names in clients.items())

@@ -1,7 +1,7 @@
 """What a leader knows of a run: a fold over its log, and beside it what it has observed since it leads."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -9,6 +9,7 @@ from fl.core.data_info import DataInfo
 from fl.run.events import (
     Cause,
     ClientsAdmitted,
+    ClientsOut,
     ClientsReady,
     ClientsReturned,
     Fallen,
@@ -89,26 +90,20 @@ class Seen:
     """Who asked to take part while registration is open."""
     done: frozenset[str] = frozenset()
     """Who has answered what the phase awaits: initialisation, or the open round."""
-    out: Mapping[str, Note] = field(default_factory=dict)
-    """Who is not waited for any more, and why."""
     lost: Mapping[str, int] = field(default_factory=dict)
     """How often a client has said meanwhile that it does not have the model."""
+    sent: frozenset[str] = frozenset()
+    """Who was sent the model since, and has not said that it has it."""
     folding: bool = False
     passed_s: float = 0.0
     """How long has been waited since that was last logged."""
 
     def with_done(self, client: str) -> "Seen":
-        return replace(self.awaiting_again((client,)), done=self.done | {client})
-
-    def with_out(self, note: Note) -> "Seen":
-        return self if note.client in self.done else replace(self, out={**self.out, note.client: note})
-
-    def awaiting_again(self, clients: Iterable[str]) -> "Seen":
-        again = frozenset(clients)
-        return replace(self, out={name: note for name, note in self.out.items() if name not in again})
+        return replace(self, done=self.done | {client})
 
     def with_lost(self, client: str) -> "Seen":
-        return replace(self, lost={**self.lost, client: self.lost.get(client, 0) + 1})
+        lost = {**self.lost, client: self.lost.get(client, 0) + 1}
+        return replace(self, lost=lost, sent=self.sent | {client})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +138,8 @@ class RunState:
     """Leaders that may have left half-written bulk."""
     waited_s: float = 0.0
     """How long what is awaited has been, as far as that was logged."""
+    out: Mapping[str, Note] = field(default_factory=dict)
+    """Who is not waited for in what is open, and why."""
     paused: str | None = None
     """Why the run waits for clients to come back."""
     ended: RunEnded | None = None
@@ -175,12 +172,14 @@ class RunState:
             return frozenset()
         if self.phase is Phase.INITIALISING:
             return frozenset(self.clients) - self.seen.done
-        return frozenset(self.open.opened.participants if self.open is not None else ()) - self.seen.done
+        failed = {name for name, note in self.out.items() if note.cause is not Cause.GONE}
+        asked = frozenset(self.open.opened.participants if self.open is not None else ())
+        return asked - self.seen.done - failed
 
     @property
     def awaiting(self) -> frozenset[str]:
         """Clients that the run waits for."""
-        return self.wanted - self.seen.out.keys()
+        return self.wanted - self.out.keys()
 
     @property
     def held(self) -> set[Parcel]:
@@ -214,6 +213,7 @@ def apply(state: RunState, record: Record) -> RunState:
                 aux=record.aux,
                 fixed=record.fixed,
                 waited_s=0.0,
+                out={},
                 seen=Seen(),
             )
         case ClientsReady():
@@ -226,14 +226,19 @@ def apply(state: RunState, record: Record) -> RunState:
             return _commit_evaluation(state, record)
         case RunEnded():
             garbage = _superseded(state, record)
-            return replace(state, phase=Phase.ENDED, open=None, ended=record, garbage=garbage, paused=None, seen=Seen())
+            return replace(
+                state, phase=Phase.ENDED, open=None, ended=record, garbage=garbage, out={}, paused=None, seen=Seen()
+            )
         case StillWaiting(waited_s=waited_s):
             return replace(state, waited_s=waited_s, seen=replace(state.seen, passed_s=0.0))
         case RunPaused(reason=reason):
             return replace(state, paused=reason, waited_s=0.0, seen=replace(state.seen, passed_s=0.0))
         case ClientsReturned(clients=names):
             back = {name: replace(state.clients[name], away=False, failures=0) for name in names}
-            return replace(state, clients={**state.clients, **back}, seen=state.seen.awaiting_again(names))
+            out = {name: note for name, note in state.out.items() if name not in back}
+            return replace(state, clients={**state.clients, **back}, out=out)
+        case ClientsOut(clients=notes):
+            return replace(state, out={**state.out, **{note.client: note for note in notes}})
         case _:
             raise TypeError(f"not a record: {record!r}")
 
@@ -263,17 +268,15 @@ def _get_ready(state: RunState, record: ClientsReady) -> RunState:
     ready = {name: replace(state.clients[name], ready=True, problem=None) for name in record.clients}
     failed = {note.client: replace(state.clients[note.client], problem=note.reason) for note in record.failed}
     first = state.phase is Phase.INITIALISING
-    seen, waited_s = (Seen(), 0.0) if first else (state.seen, state.waited_s)
-    return replace(
-        state, phase=Phase.RUNNING, clients={**state.clients, **ready, **failed}, waited_s=waited_s, seen=seen
-    )
+    state = replace(state, phase=Phase.RUNNING, clients={**state.clients, **ready, **failed})
+    return replace(state, waited_s=0.0, out={}, seen=Seen()) if first else state
 
 
 def _open(state: RunState, record: RoundOpened) -> RunState:
     asked = {name: state.clients[name].past for name in record.participants if record.kind is Kind.TRAIN}
     pasts = {name: replace(past, asked=past.asked + 1) for name, past in asked.items()}
     clients = {**state.clients, **{name: replace(state.clients[name], past=past) for name, past in pasts.items()}}
-    return replace(state, open=OpenRound(record), clients=clients, paused=None, waited_s=0.0, seen=Seen())
+    return replace(state, open=OpenRound(record), clients=clients, paused=None, waited_s=0.0, out={}, seen=Seen())
 
 
 def _after_round(state: RunState, record: RoundCommitted) -> Mapping[str, Client]:
@@ -307,6 +310,7 @@ def _commit_training(state: RunState, record: RoundCommitted) -> RunState:
         open=None,
         paused=None,
         waited_s=0.0,
+        out={},
         garbage=tuple(parcel for parcel in old if parcel is not None and parcel not in kept),
         seen=Seen(),
     )
@@ -328,6 +332,7 @@ def _commit_evaluation(state: RunState, record: RoundCommitted) -> RunState:
         open=None,
         paused=None,
         waited_s=0.0,
+        out={},
         garbage=garbage,
         seen=Seen(),
     )

@@ -7,6 +7,7 @@ performs nothing, and then does what `resume` says: all of it is harmless when i
 
 from dataclasses import replace
 
+from fl.run.closing import close_when_complete
 from fl.run.commands import Command, Drop, Fold, SetTimer
 from fl.run.decide import Decision, decide
 from fl.run.events import Event, Record, Timer
@@ -33,10 +34,11 @@ def step(state: RunState, event: Event) -> Decision:
     """What an event makes of a run, and what is to be done about it."""
     if isinstance(event, Record):
         state = apply(state, event)
-        return state, effects(state, event)
-    if state.phase is Phase.ENDED:
+        commands = effects(state, event)
+    elif state.phase is Phase.ENDED:
         return state, (Drop("the run is over"),)
-    state, commands = decide(state, event)
+    else:
+        state, commands = decide(state, event)
     if any(isinstance(command, Fold) for command in commands):
         state = replace(state, seen=replace(state.seen, folding=True))
     return state, commands
@@ -50,15 +52,15 @@ def resume(state: RunState) -> tuple[Command, ...]:
         case Phase.PREPARING:
             return prepare(state)
         case Phase.INITIALISING:
-            return (*_welcome_the_rest(state), await_initialisation(state))
+            return (*_welcome_the_rest(state), await_initialisation(state), *close_when_complete(state))
         case Phase.ENDED:
             return farewell(state)
     told = (*tell_set_aside(state, state.clients), *_welcome_the_rest(state))
     if state.open is not None:
-        return (*told, *request(state), sweep(state))
+        return (*told, *request(state), sweep(state), *close_when_complete(state))
     waits = (await_return(state),) if state.paused is not None else ()
     return (*told, *waits, *go_on(state))
 
 
 def _welcome_the_rest(state: RunState) -> tuple[Command, ...]:
-    return welcome(sorted(name for name, client in state.clients.items() if not client.ready))
+    return welcome(sorted(name for name, one in state.clients.items() if not one.ready and name not in state.out))

@@ -234,12 +234,17 @@ class Hands:
         await asyncio.gather(*(letter.delivery.ack() for letter in held))
 
     async def _close(self, state: RunState) -> None:
-        assert state.ended is not None, "only an ended run is closed"
-        body = RunClosed(status=state.ended.status.value, reason=state.ended.reason)
-        message = seal(wrap(state.run, self._leader, body, now=self._clock()), user=self.session.user)
-        await self.session.publish(message, routing_key=topology.RUNS.name)
         await self.session.delete(topology.run_queue(state.run))
+        await announce_end(self.session, state, sender=self._leader, now=self._clock())
         self.closed = True
+
+
+async def announce_end(session: Session, state: RunState, *, sender: str, now: float) -> None:
+    """Tell everybody that a run is over; harmless when repeated."""
+    assert state.ended is not None, "only a run that has ended is announced"
+    body = RunClosed(status=state.ended.status.value, reason=state.ended.reason)
+    message = seal(wrap(state.run, sender, body, now=now), user=session.user)
+    await session.publish(message, routing_key=topology.RUNS.name)
 
 
 def _untold(state: RunState) -> str:

@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from broker.base import Delivery, Session, Subscription
-from broker.errors import BrokerError
+from broker.errors import BrokerError, Late
 from fl.core.requires import missing
 from fl.errors import BadMessage, Fatal, FluffleError
 from fl.log import EventLog
 from fl.run.commands import Command
-from fl.run.events import ClientsGone, Event, TimePassed, TimeUp
-from fl.run.follow import fail
+from fl.run.ending import fail
+from fl.run.events import ClientFailed, ClientsGone, Event, LeaderStarted, TimePassed, TimeUp, Trouble
 from fl.run.state import Phase, RunState
-from fl.run.step import resume
+from fl.run.step import LOGIC_VERSION, resume
 from fl.server.baton import BatonHolder
 from fl.server.hands import Hands, StartOver
-from fl.server.letters import Letter, open_letter, read_event
+from fl.server.letters import Letter, open_letter, read_event, sender_of
 from fl.server.post import Item, Post
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, RunLog, RunOver
@@ -27,12 +27,18 @@ from fl.wire.runs import Submitted
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Where a worker works: its session, name, clock (seconds since the epoch) and log."""
+    """Where a worker works: its session, name, clock (seconds since the epoch), log, and the rules that it knows."""
 
     session: Session
     worker: str
     clock: Callable[[], float]
     log: EventLog
+    logic_version: int = LOGIC_VERSION
+
+
+def empty(submitted: Submitted) -> RunState:
+    """A run before its first record."""
+    return RunState(submitted.run, submitted.spec, weights=submitted.weights, fixed=submitted.fixed)
 
 
 async def lead(
@@ -45,8 +51,8 @@ async def lead(
     """
     leader = uuid.uuid4().hex[:12]
     log = seat.log.bind(run=submitted.run)
-    empty = RunState(submitted.run, submitted.spec, weights=submitted.weights, fixed=submitted.fixed)
-    run_log, state = await RunLog.take_over(seat.session, empty, leader=leader, worker=seat.worker, clock=seat.clock)
+    start = LeaderStarted(leader, seat.worker, seat.logic_version)
+    run_log, state = await RunLog.take_over(seat.session, empty(submitted), start, clock=seat.clock)
     log.info("leading", leader=leader, phase=state.phase.value, round=state.trained)
     post = Post(seat.session, deliveries, gone_after_s=submitted.spec.run.gone_after)
     post.put(first)
@@ -64,7 +70,7 @@ async def lead(
             for helper in helpers:
                 helper.cancel()
     except Deposed:
-        await hands.withdraw(await RunLog.look(seat.session, empty))
+        await hands.withdraw(await RunLog.look(seat.session, empty(submitted)))
         raise
     finally:
         await run_log.close()
@@ -83,6 +89,11 @@ def _blaming(item: Item, quarantine: Quarantine, log: EventLog) -> Iterator[None
     """Lead again where a message breaks the handling of it, so that nothing is half done, and remember which it was."""
     try:
         yield
+    except Late as error:
+        if isinstance(item, TimeUp | TimePassed | ClientsGone):
+            raise
+        quarantine.note(item, error)
+        raise StartOver(str(error)) from error
     except (FluffleError, BrokerError, StartOver, Deposed, RunOver):
         raise
     except Exception as error:
@@ -99,8 +110,7 @@ async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHold
         return await _take(state, item, hands=hands)
     verdict = quarantine.verdict(item)
     if verdict is not None:
-        await hands.refuse(item, verdict)
-        return state
+        return await _give_up(item, state, verdict, hands=hands)
     try:
         letter = open_letter(item)
         if letter.is_baton:
@@ -111,6 +121,16 @@ async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHold
         await hands.refuse(item, str(error))
         return state
     return await _take(state, event, letter, hands=hands)
+
+
+async def _give_up(delivery: Delivery, state: RunState, reason: str, *, hands: Hands) -> RunState:
+    """Go on without a message, and so without waiting for what its sender meant to say."""
+    await hands.refuse(delivery, reason)
+    try:
+        sender = sender_of(delivery)
+    except BadMessage:
+        return state
+    return await _take(state, ClientFailed(sender, Trouble.FAILED, reason), hands=hands)
 
 
 async def _take(state: RunState, event: Event, letter: Letter | None = None, *, hands: Hands) -> RunState:

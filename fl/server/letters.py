@@ -66,7 +66,7 @@ class Letter:
 
 def open_letter(delivery: Delivery) -> Letter:
     """Raises `BadMessage` for what nobody can make sense of."""
-    sender = _sender(delivery)
+    sender = sender_of(delivery)
     try:
         envelope = unseal(delivery.message)
     except OtherProtocol as error:
@@ -76,7 +76,7 @@ def open_letter(delivery: Delivery) -> Letter:
     return Letter(delivery, sender, _checked_body(envelope, sender))
 
 
-def _sender(delivery: Delivery) -> str:
+def sender_of(delivery: Delivery) -> str:
     """The client in the routing key of `fl.up`, where the broker lets each publish under its own name only."""
     if delivery.exchange == "":
         return ""

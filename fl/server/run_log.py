@@ -6,6 +6,7 @@ newer `LeaderStarted` before its own record, and resigns.
 
 import asyncio
 import itertools
+import math
 import uuid
 from collections.abc import Callable
 from typing import Self
@@ -17,7 +18,6 @@ from broker.topology import MARKER
 from fl.run.events import LeaderStarted, Record
 from fl.run.replay import replay
 from fl.run.state import RunState
-from fl.run.step import LOGIC_VERSION
 from fl.wire.records import Repeats, read_record, write_record
 
 
@@ -47,21 +47,21 @@ class RunLog:
 
     @classmethod
     async def take_over(
-        cls, session: Session, state: RunState, *, leader: str, worker: str, clock: Callable[[], float]
+        cls, session: Session, state: RunState, start: LeaderStarted, *, clock: Callable[[], float]
     ) -> tuple[Self, RunState]:
-        """Become the leader, and replay what was decided before. `state` is that of the empty log.
+        """Become the leader by `start`, and replay what was decided before. `state` is that of the empty log.
 
         Raises `BadMessage` where a record cannot be read, and `Outdated` for the log of a newer release, before
         anything is written: then nobody of this release can lead the run.
         """
         stream = topology.run_log(state.run)
         try:
-            log = cls(session, await session.read(stream), stream, leader, clock)
+            log = cls(session, await session.read(stream), stream, start.leader, clock)
         except NotFound:
             raise RunOver from None
-        state = await log._read_past(state)
-        await log._publish(LeaderStarted(leader, worker, LOGIC_VERSION))
-        while state.leader != leader:
+        state = await log._read_past(state, start.logic_version)
+        await log._publish(start)
+        while state.leader != start.leader:
             writer, record = await log._next()
             state = replay(state, [(writer, record)])
         return log, state
@@ -79,18 +79,18 @@ class RunLog:
         finally:
             await log.close()
 
-    async def _read_past(self, state: RunState) -> RunState:
-        """Replay up to a marker of our own. Raises `Outdated`."""
+    async def _read_past(self, state: RunState, known: float = math.inf) -> RunState:
+        """Replay up to a marker of our own. Raises `Outdated` for rules of a later version than is `known`."""
         marker = uuid.uuid4().hex
         await self._session.publish(Message(b"", type=MARKER, message_id=marker), routing_key=self._stream)
         while (entry := await self._read()) != marker:
             if isinstance(entry, str):
                 continue  # somebody else's
             writer, record = entry
-            if isinstance(record, LeaderStarted) and record.logic_version > LOGIC_VERSION:
+            if isinstance(record, LeaderStarted) and record.logic_version > known:
                 raise Outdated(
                     f"worker {record.worker} has led it by the rules of version {record.logic_version}, this worker "
-                    f"knows those of version {LOGIC_VERSION}: update this worker, or leave the run to newer ones"
+                    f"knows those up to version {known}: update this worker, or leave the run to newer ones"
                 )
             state = replay(state, [(writer, record)])
         return state

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from fl.log import EventLog
 from fl.run.events import (
     ClientsAdmitted,
+    ClientsOut,
     ClientsReady,
     ClientsReturned,
     LeaderStarted,
@@ -44,6 +45,8 @@ def tell(log: EventLog, record: Record) -> None:
         case StillWaiting():
             awaited, answered = _names(record.awaited), len(record.answered)
             log.info("still_waiting", seconds=record.waited_s, answered=answered, awaited=awaited)
+        case ClientsOut():
+            _warn(log, "client_out", record.clients)
         case RunPaused():
             log.warning("run_paused", reason=record.reason)
         case ClientsReturned():

@@ -12,12 +12,14 @@ from broker.errors import NotFound, Retryable, SubscriptionLost
 from broker.topology import MARKER
 from fl.errors import BadMessage
 from fl.log import EventLog
-from fl.server.hands import StartOver
-from fl.server.leader import Seat, lead
+from fl.server.hands import StartOver, announce_end
+from fl.server.leader import Seat, empty, lead
 from fl.server.post import QueueGone
 from fl.server.quarantine import Quarantine
-from fl.server.run_log import Deposed, Outdated, RunOver
+from fl.server.run_log import Deposed, Outdated, RunLog, RunOver
 from fl.tasks import together
+from fl.wire.envelope import seal, wrap
+from fl.wire.messages_pb2 import Baton
 from fl.wire.runs import Closed, Submitted, read_announcement
 
 
@@ -42,7 +44,9 @@ async def attend(seat: Seat, submitted: Submitted) -> None:
                 topology.run_queue(submitted.run), prefetch=topology.LEADER_PREFETCH
             )
         except NotFound:
-            return  # the run is over
+            if await _is_over(seat, submitted):
+                return
+            continue
         async with deliveries:
             try:
                 first = await anext(deliveries, None)
@@ -65,6 +69,26 @@ async def attend(seat: Seat, submitted: Submitted) -> None:
             except Exception:  # an error of ours must not end the other runs of this worker
                 seat.log.exception("run_left_to_others", run=submitted.run)
             return
+
+
+async def _is_over(seat: Seat, submitted: Submitted) -> bool:
+    """Whether a run that has no queue is over, as it should be; announce so, as its leader may have died before it did.
+
+    A broker that crashed may have lost the queue of a run that goes on: then it is declared again. What clients had
+    sent there is gone, and the next leader asks for it again.
+    """
+    try:
+        state = await RunLog.look(seat.session, empty(submitted))
+    except RunOver:
+        return True
+    if state.ended is not None:
+        await announce_end(seat.session, state, sender=seat.worker, now=seat.clock())
+        return True
+    seat.log.warning("queue_declared_again", run=submitted.run)
+    await seat.session.declare(*topology.run(submitted.run))
+    baton = seal(wrap(submitted.run, seat.worker, Baton(), now=seat.clock()), user=seat.session.user)
+    await seat.session.publish(baton, routing_key=topology.run_queue(submitted.run))
+    return False
 
 
 async def open_runs(session: Session, log: EventLog) -> AsyncIterator[Submitted]:

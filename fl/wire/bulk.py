@@ -13,7 +13,7 @@ from fl.wire.tensors_pb2 import Tensors
 INLINE_BYTES: Final = 256 * 1024
 """Up to here a vector travels inside its message."""
 
-NEXT_CHUNK_S: Final = 10.0
+NEXT_CHUNK_S: Final = 30.0
 """How long the broker may take over the next chunk: a blob is whole before anybody is told of it."""
 
 
@@ -27,7 +27,10 @@ async def ship(session: Session, vector: NumpyVector, stream: str, *, inline_byt
 
 
 async def fetch(session: Session, tensors: Tensors) -> NumpyVector:
-    """The vector, wherever its bytes are. Raises `BadMessage` when they are gone or not what was announced."""
+    """The vector, wherever its bytes are.
+
+    Raises `BadMessage` when they are gone or not what was announced, and `broker.errors.Late`.
+    """
     ref = blob_ref(tensors)
     if ref is None:
         return read_inline(tensors)

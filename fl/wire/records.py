@@ -10,6 +10,7 @@ from fl.run.events import (
     Cause,
     ClientResult,
     ClientsAdmitted,
+    ClientsOut,
     ClientsReady,
     ClientsReturned,
     Kind,
@@ -70,10 +71,10 @@ def write_record(leader: str, record: Record, *, number: int, now: float) -> Mes
             ended.status, ended.reason, ended.best_round = record.status.value, record.reason, record.best_round
             _write_parcels(ended, weights=record.weights)
         case StillWaiting():
-            out = _notes(record.out)
-            entry.still_waiting.CopyFrom(
-                pb.StillWaiting(waited_s=record.waited_s, answered=record.answered, awaited=record.awaited, out=out)
-            )
+            waiting = pb.StillWaiting(waited_s=record.waited_s, answered=record.answered, awaited=record.awaited)
+            entry.still_waiting.CopyFrom(waiting)
+        case ClientsOut(clients=out):
+            entry.clients_out.CopyFrom(pb.ClientsOut(clients=_notes(out)))
         case RunPaused(reason=reason):
             entry.run_paused.CopyFrom(pb.RunPaused(reason=reason))
         case ClientsReturned(clients=names):
@@ -139,8 +140,9 @@ def _read(entry: pb.LogRecord) -> Record:
             return RunEnded(Status(ended.status), ended.reason, ended.best_round, weights)
         case "still_waiting":
             waiting = entry.still_waiting
-            notes = _read_notes(waiting.out)
-            return StillWaiting(waiting.waited_s, tuple(waiting.answered), tuple(waiting.awaited), notes)
+            return StillWaiting(waiting.waited_s, tuple(waiting.answered), tuple(waiting.awaited))
+        case "clients_out":
+            return ClientsOut(_read_notes(entry.clients_out.clients))
         case "run_paused":
             return RunPaused(entry.run_paused.reason)
         case "clients_returned":

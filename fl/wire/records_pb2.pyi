@@ -19,7 +19,7 @@ TRAIN: RoundKind
 EVALUATE: RoundKind
 
 class LogRecord(_message.Message):
-    __slots__ = ("protocol", "leader", "at", "number", "leader_started", "clients_admitted", "run_initialised", "clients_ready", "round_opened", "round_committed", "run_ended", "still_waiting", "run_paused", "clients_returned")
+    __slots__ = ("protocol", "leader", "at", "number", "leader_started", "clients_admitted", "run_initialised", "clients_ready", "round_opened", "round_committed", "run_ended", "still_waiting", "run_paused", "clients_returned", "clients_out")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class LogRecord(_message.Message):
     STILL_WAITING_FIELD_NUMBER: _ClassVar[int]
     RUN_PAUSED_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_RETURNED_FIELD_NUMBER: _ClassVar[int]
+    CLIENTS_OUT_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     leader: str
     at: float
@@ -48,7 +49,8 @@ class LogRecord(_message.Message):
     still_waiting: StillWaiting
     run_paused: RunPaused
     clients_returned: ClientsReturned
-    def __init__(self, protocol: _Optional[int] = ..., leader: _Optional[str] = ..., at: _Optional[float] = ..., number: _Optional[int] = ..., leader_started: _Optional[_Union[LeaderStarted, _Mapping]] = ..., clients_admitted: _Optional[_Union[ClientsAdmitted, _Mapping]] = ..., run_initialised: _Optional[_Union[RunInitialised, _Mapping]] = ..., clients_ready: _Optional[_Union[ClientsReady, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., round_committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ..., still_waiting: _Optional[_Union[StillWaiting, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., clients_returned: _Optional[_Union[ClientsReturned, _Mapping]] = ...) -> None: ...
+    clients_out: ClientsOut
+    def __init__(self, protocol: _Optional[int] = ..., leader: _Optional[str] = ..., at: _Optional[float] = ..., number: _Optional[int] = ..., leader_started: _Optional[_Union[LeaderStarted, _Mapping]] = ..., clients_admitted: _Optional[_Union[ClientsAdmitted, _Mapping]] = ..., run_initialised: _Optional[_Union[RunInitialised, _Mapping]] = ..., clients_ready: _Optional[_Union[ClientsReady, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., round_committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ..., still_waiting: _Optional[_Union[StillWaiting, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., clients_returned: _Optional[_Union[ClientsReturned, _Mapping]] = ..., clients_out: _Optional[_Union[ClientsOut, _Mapping]] = ...) -> None: ...
 
 class LeaderStarted(_message.Message):
     __slots__ = ("worker", "logic_version")
@@ -177,16 +179,20 @@ class RoundCommitted(_message.Message):
     def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[_Union[ClientResult, _Mapping]]] = ..., dropped: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., server_state: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., note: _Optional[str] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class StillWaiting(_message.Message):
-    __slots__ = ("waited_s", "answered", "awaited", "out")
+    __slots__ = ("waited_s", "answered", "awaited")
     WAITED_S_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     AWAITED_FIELD_NUMBER: _ClassVar[int]
-    OUT_FIELD_NUMBER: _ClassVar[int]
     waited_s: float
     answered: _containers.RepeatedScalarFieldContainer[str]
     awaited: _containers.RepeatedScalarFieldContainer[str]
-    out: _containers.RepeatedCompositeFieldContainer[ClientNote]
-    def __init__(self, waited_s: _Optional[float] = ..., answered: _Optional[_Iterable[str]] = ..., awaited: _Optional[_Iterable[str]] = ..., out: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ...) -> None: ...
+    def __init__(self, waited_s: _Optional[float] = ..., answered: _Optional[_Iterable[str]] = ..., awaited: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ClientsOut(_message.Message):
+    __slots__ = ("clients",)
+    CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    clients: _containers.RepeatedCompositeFieldContainer[ClientNote]
+    def __init__(self, clients: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ...) -> None: ...
 
 class RunPaused(_message.Message):
     __slots__ = ("reason",)

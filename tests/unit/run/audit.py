@@ -8,6 +8,7 @@ from fl.run.commands import Close, Command, Drop, Fold, Hold, SendInit, SendRoun
 from fl.run.events import (
     Cause,
     ClientsAdmitted,
+    ClientsOut,
     ClientsReady,
     ClientsReturned,
     Input,
@@ -52,6 +53,8 @@ class Audit:
     folding: Fold | None = None
     answered: dict[str, Letter | None] = field(default_factory=dict)
     """The first valid reply of each client to the open round, since the present leader leads."""
+    failed: set[str] = field(default_factory=set)
+    """Who has said that it cannot answer the open round."""
     away: set[str] = field(default_factory=set)
     failures: Counter[str] = field(default_factory=Counter)
     """Rounds in a row in which a client failed."""
@@ -90,13 +93,13 @@ class Audit:
     # ---- messages ----------------------------------------------------------------------------------------------------
 
     def _note_answer(self, event: Input) -> None:
-        """Note who has answered the open round, whatever it said before."""
+        """Note who has answered the open round, unless it said before that it cannot."""
         if self.open is None or self.weights is None or self.folding is not None:
             return
         here = self.open.kind, self.open.round, self.weights.digest
         match event:
             case Replied(problem=None) if (event.kind, event.round, event.base) == here:
-                if event.client in self.open.participants:
+                if event.client in self.open.participants and event.client not in self.failed:
                     self.answered.setdefault(event.client, self.letter)
 
     def _settle(self, letters: tuple[Letter, ...]) -> None:
@@ -186,8 +189,11 @@ class Audit:
                 self.reached.add("initialised")
             case RunPaused():
                 self._pause()
+            case ClientsOut(clients=notes):
+                assert {note.client for note in notes} <= self.admitted - self.answered.keys()
+                self.failed |= {note.client for note in notes if note.cause is Cause.FAILED}
             case ClientsReturned(clients=names):
-                assert set(names) <= self.admitted - self._able()
+                self.failed -= set(names)
                 self.away -= set(names)
                 self.failures.subtract({name: self.failures[name] for name in names})
             case StillWaiting(answered=answered, awaited=awaited):
@@ -227,7 +233,7 @@ class Audit:
         assert opened.participants == tuple(sorted(set(opened.participants) & able)), "only who can take part"
         assert len(opened.participants) == self._n_asked(opened.kind, len(able))
         assert len(able) >= self.spec.run.registration.min_clients
-        self.open, self.answered, self.paused = opened, {}, False
+        self.open, self.answered, self.failed, self.paused = opened, {}, set(), False
 
     def _able(self) -> set[str]:
         """Who can build the model, is there, and does not fail time and again."""
@@ -302,8 +308,7 @@ def check_state(leader: Leader) -> None:
     elif state.phase is Phase.INITIALISING:
         awaited = set(state.clients)
     assert seen.done <= awaited
-    assert seen.out.keys() <= awaited
-    assert not seen.done & seen.out.keys()
+    assert state.out.keys() <= awaited
     assert not seen.joining or state.phase is Phase.REGISTERING
     assert not seen.folding or state.open is not None
     assert durable(state) == durable(replay(leader.empty, leader.log))

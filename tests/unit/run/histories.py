@@ -3,9 +3,12 @@
 from typing import Any
 
 from fl.core.data_info import DataInfo
+from fl.run.commands import Append
 from fl.run.events import (
+    Cause,
     ClientResult,
     ClientsAdmitted,
+    ClientsOut,
     ClientsReady,
     Event,
     Folded,
@@ -107,11 +110,22 @@ def folding(kind: Kind, round_: int, *names: str) -> tuple[Event, ...]:
 
 
 def a_state(spec: RunSpec, *events: Event) -> RunState:
-    """The state after these events, of which only the inputs were decided upon."""
+    """The state after these events, of which only the inputs were decided upon, and who is out was logged."""
     state = a_run(spec)
     for event in events:
-        state = apply(state, event) if isinstance(event, Record) else step(state, event)[0]
+        if isinstance(event, Record):
+            state = apply(state, event)
+            continue
+        state, commands = step(state, event)
+        for command in commands:
+            if isinstance(command, Append) and isinstance(command.records[0], ClientsOut):
+                state = apply(state, command.records[0])
     return state
+
+
+def out(client: str, reason: str, cause: Cause = Cause.FAILED) -> Append:
+    """That a client is not waited for any more."""
+    return Append((ClientsOut((Note(client, reason, cause),)),))
 
 
 def join(client: str, data_info: DataInfo = DATA, problem: str | None = None) -> JoinAsked:

@@ -17,6 +17,7 @@ from fl.run.events import (
     ClientResult,
     ClientsGone,
     Event,
+    InitAnswered,
     Kind,
     Note,
     RoundCommitted,
@@ -37,6 +38,7 @@ from tests.unit.run.histories import (
     a_state,
     folded,
     opened,
+    out,
     reply,
     running,
     scored,
@@ -223,15 +225,21 @@ def fold(*names: str) -> Fold:
         FIRST_TWO,
         (*OPEN, reply("c")),
         ClientFailed("b", Trouble.FAILED, "out of memory", 1, W[0].digest),
-        (Hold(),),
+        (out("b", "out of memory"),),
     ),
-    Row("a reply with a problem does not count", FIRST_TWO, (*OPEN, reply("c")), reply("b", problem="NaN"), (Hold(),)),
+    Row(
+        "a reply with a problem does not count",
+        FIRST_TWO,
+        (*OPEN, reply("c")),
+        reply("b", problem="NaN"),
+        (out("b", "NaN"),),
+    ),
     Row(
         "with too few left it closes with those",
         FIRST_TWO,
         (*OPEN, reply("c"), ClientsGone(("b",))),
         ClientsGone(("a",)),
-        (fold("c"),),
+        (out("a", "gone: nobody has consumed its queue for a while", Cause.GONE), fold("c")),
     ),
     Row("its deadline closes it with fewer", FIRST_TWO, (*OPEN, reply("c")), TimeUp(Timer.ROUND), (fold("c"),)),
 )
@@ -276,36 +284,48 @@ def test_a_round_needs_a_part_of_those_asked(row: Row) -> None:
 
 # ---- clients without the model --------------------------------------------------------------------------------------
 
+BEING_SENT = Drop("it is being sent the model already")
+OFTEN = "it lost the model 4 times"
 LOST = ClientFailed("a", Trouble.UNINITIALISED, "restarted")
+HAS = InitAnswered("a")
+LOST_TWICE = (LOST, HAS, LOST, HAS)
+LOST_THRICE = (*LOST_TWICE, LOST, HAS)
 TWO_LEFT = a_spec(register={"min_clients": 1, "max_clients": 2})
 INITIALISING = (*running("a", "b")[:-1],)
 
 
 @table(
-    Row("it is asked again", TWO_LEFT, (*training("a", "b"), LOST, LOST), LOST, (SendInit("a"), SendRound("a"))),
-    Row("but not without end", TWO_LEFT, (*training("a", "b"), LOST, LOST, LOST), LOST, (Hold(),)),
+    Row("it is asked again", TWO_LEFT, (*training("a", "b"), *LOST_TWICE), LOST, (SendInit("a"), SendRound("a"))),
+    Row(
+        "what a daemon says of all that it finds in its queue after a restart is one loss",
+        TWO_LEFT,
+        (*training("a", "b"), LOST),
+        LOST,
+        (BEING_SENT,),
+    ),
+    Row("but not without end", TWO_LEFT, (*training("a", "b"), *LOST_THRICE), LOST, (out("a", OFTEN),)),
     Row(
         "the round goes on without it",
         TWO_LEFT,
-        (*training("a", "b"), LOST, LOST, LOST, reply("b")),
+        (*training("a", "b"), *LOST_THRICE, reply("b")),
         LOST,
-        (Hold(), fold("b")),
+        (out("a", OFTEN), fold("b")),
     ),
     Row(
         "once it is out it is not sent the model any more",
         TWO_LEFT,
-        (*training("a", "b"), LOST, LOST, LOST, LOST),
+        (*training("a", "b"), *LOST_THRICE, LOST, HAS),
         LOST,
         (Drop("it loses the model whenever it gets it"),),
     ),
     Row(
         "the next round asks it again",
         TWO_LEFT,
-        (*training("a", "b"), LOST, LOST, LOST, LOST, trained(1, "b"), opened(1, "a", "b", kind=Kind.EVALUATE)),
+        (*training("a", "b"), *LOST_THRICE, LOST, HAS, trained(1, "b"), opened(1, "a", "b", kind=Kind.EVALUATE)),
         LOST,
         (SendInit("a"), SendRound("a")),
     ),
-    Row("likewise while models are built", TWO_LEFT, (*INITIALISING, LOST, LOST, LOST), LOST, (Hold(),)),
+    Row("while models are built it is sent once", TWO_LEFT, (*INITIALISING, LOST), LOST, (BEING_SENT,)),
 )
 def test_a_client_that_always_lacks_the_model_is_given_up_for_the_round(row: Row) -> None:
     check(row)

@@ -15,7 +15,19 @@ from fl.run.events import (
     WeightsCompleted,
 )
 from fl.run.state import apply
-from tests.unit.run.histories import AGREED, LEADS, W, a_spec, a_state, admitted, initialised, join, opened, running
+from tests.unit.run.histories import (
+    AGREED,
+    LEADS,
+    W,
+    a_spec,
+    a_state,
+    admitted,
+    initialised,
+    join,
+    opened,
+    out,
+    running,
+)
 from tests.unit.run.tables import Row, check, failed, farewell, table
 
 TWO = a_spec(register=2)
@@ -117,14 +129,14 @@ def test_the_first_weights_are_made_and_sent_once(row: Row) -> None:
         ONE_IS_ENOUGH,
         (*INITIALISING, InitAnswered("a")),
         B_FAILED,
-        (Hold(), *ready("a", failed=(Note("b", "out of memory"),))),
+        (out("b", "out of memory"), *ready("a", failed=(Note("b", "out of memory"),))),
     ),
     Row(
         "too few of them end the run with the reasons",
         TWO,
         (*INITIALISING, InitAnswered("a")),
         B_FAILED,
-        (Hold(), *too_few("a", lost="b: out of memory")),
+        (out("b", "out of memory"), *too_few("a", lost="b: out of memory")),
     ),
     Row(
         "the deadline goes on with those who have answered",
@@ -145,7 +157,10 @@ def test_the_first_weights_are_made_and_sent_once(row: Row) -> None:
         ONE_IS_ENOUGH,
         (*INITIALISING, InitAnswered("a")),
         ClientsGone(("b",)),
-        ready("a", failed=(Note("b", "gone: nobody has consumed its queue for a while", Cause.GONE),)),
+        (
+            out("b", "gone: nobody has consumed its queue for a while", Cause.GONE),
+            *ready("a", failed=(Note("b", "gone: nobody has consumed its queue for a while", Cause.GONE),)),
+        ),
     ),
     Row(
         "who failed and then succeeds counts",

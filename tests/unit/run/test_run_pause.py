@@ -36,6 +36,7 @@ from tests.unit.run.histories import (
     initialised,
     join,
     opened,
+    out,
     reply,
     running,
     scored,
@@ -96,7 +97,7 @@ ASIDE = (
         (*OPEN, reply("a")),
         B_FAILED,
         (
-            Hold(),
+            out("b", "out of memory"),
             Append((RunPaused("train round 1: 1 of at least 2 replies; b: out of memory"),)),
             WAIT_A_MINUTE,
         ),
@@ -107,7 +108,7 @@ ASIDE = (
         (LEADS, admitted("a", "b"), initialised(), InitAnswered("a")),
         ClientFailed("b", Trouble.FAILED, "no room"),
         (
-            Hold(),
+            out("b", "no room"),
             Append((ClientsReady(("a",), (Note("b", "no room"),)),)),
             Release(),
             Append((RunPaused(f"{TOO_FEW}; b: no room"),)),
@@ -156,7 +157,7 @@ def test_whoever_is_gone_is_not_asked_until_it_is_back() -> None:
 
 def test_whoever_fails_too_often_is_told_so_and_set_aside() -> None:
     # Given
-    state = a_state(BOTH, *ASIDE[:-3], reply("a", 2, W[1]), replace(B_FAILED, round=2, base=W[1].digest))
+    state = a_state(BOTH, *ASIDE[:-3], replace(B_FAILED, round=2, base=W[1].digest), reply("a", 2, W[1]))
     # When
     commands = commands_about(state, folded(2, "a"))
     # Then
@@ -201,7 +202,7 @@ def test_whoever_is_merely_late_is_asked_again() -> None:
         PATIENT,
         (*OPEN, reply("a"), B_FAILED, RunPaused("b failed")),
         join("b"),
-        (*BRING_B_IN, SendRound("b")),
+        (Append((ClientsReturned(("b",)),)), *BRING_B_IN, SendRound("b")),
     ),
     Row(
         "whoever was gone and answers after all counts",
@@ -215,7 +216,7 @@ def test_whoever_is_merely_late_is_asked_again() -> None:
         PATIENT,
         PAUSED,
         B_FAILED,
-        (Hold(),),
+        (out("b", "out of memory"),),
     ),
     Row(
         "whoever was away and joins again makes the next round possible",
@@ -281,7 +282,12 @@ def test_a_pause_ends(row: Row) -> None:
         PATIENT,
         (*OPEN, reply("a"), B_FAILED, RunPaused("b failed")),
         ResumeAsked(),
-        (SendInit("b"), SendRound("b"), Append((RunPaused("b failed"),)), WAIT_A_MINUTE),
+        (
+            Append((RunPaused("b failed"), ClientsReturned(("b",)))),
+            WAIT_A_MINUTE,
+            *BRING_B_IN,
+            SendRound("b"),
+        ),
     ),
     Row(
         "those who are away, and the run goes on at once",
@@ -346,14 +352,14 @@ def test_waiting_is_logged_ever_more_seldom() -> None:
     assert logged == [5, 10, 20, 40, 80, 160, 320, 640, 1240, 1840, 2440, 3040]
 
 
-def test_what_is_logged_of_waiting_says_who_has_answered_who_is_awaited_and_who_will_not() -> None:
+def test_what_is_logged_of_waiting_says_who_has_answered_and_who_is_awaited() -> None:
     # Given
     three = a_spec(register=3)
     state = a_state(three, *training("a", "b", "c"), reply("a"), B_FAILED)
     # When
     _, commands = step(state, TimePassed(5.0))
     # Then
-    assert commands == (Append((StillWaiting(5.0, ("a",), ("c",), (BROKEN,)),)),)
+    assert commands == (Append((StillWaiting(5.0, ("a",), ("c",)),)),)
 
 
 def test_registration_tells_who_has_joined() -> None:

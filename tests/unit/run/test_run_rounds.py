@@ -1,8 +1,19 @@
 """An open round: whose reply is kept, and when the replies become a sum."""
 
-from fl.run.commands import Drop, Fold, Hold, SendInit, SendJoinReply, SendRound
-from fl.run.events import ClientFailed, ClientsGone, Event, InitAnswered, Kind, Timer, TimeUp, Trouble
-from tests.unit.run.histories import W, a_spec, evaluating, join, reply, scored, training
+from fl.run.commands import Append, Drop, Fold, Hold, SendInit, SendJoinReply, SendRound
+from fl.run.events import (
+    Cause,
+    ClientFailed,
+    ClientsGone,
+    ClientsReturned,
+    Event,
+    InitAnswered,
+    Kind,
+    Timer,
+    TimeUp,
+    Trouble,
+)
+from tests.unit.run.histories import W, a_spec, evaluating, join, out, reply, scored, training
 from tests.unit.run.tables import Row, check, failed, farewell, table
 
 ANY = a_spec(register=3)
@@ -19,14 +30,17 @@ def fold(*names: str, kind: Kind = Kind.TRAIN) -> Fold:
     return Fold(kind, 1, names)
 
 
+GONE = "gone: nobody has consumed its queue for a while"
+
+
 def failure(client: str, *, round_: int = 1, base: bytes = W[0].digest) -> ClientFailed:
     return ClientFailed(client, Trouble.FAILED, OOM, round_, base)
 
 
 @table(
     Row("a reply is held", ANY, OPEN, reply("b"), (Hold(),)),
-    Row("a reply with a problem is held too", ANY, OPEN, reply("b", problem="not finite"), (Hold(),)),
-    Row("so is a failure", ANY, OPEN, failure("b"), (Hold(),)),
+    Row("a problem is logged", ANY, OPEN, reply("b", problem="not finite"), (out("b", "not finite"),)),
+    Row("so is a failure", ANY, OPEN, failure("b"), (out("b", "out of memory"),)),
     Row(
         "the last reply closes it, and replies are folded in the clients' order",
         ANY,
@@ -39,10 +53,29 @@ def failure(client: str, *, round_: int = 1, base: bytes = W[0].digest) -> Clien
         ANY,
         (*OPEN, reply("c"), reply("a")),
         reply("b", problem="not finite"),
-        (Hold(), fold("a", "c")),
+        (out("b", "not finite"), fold("a", "c")),
     ),
-    Row("a failure closes it likewise", ANY, (*OPEN, reply("c"), reply("a")), failure("b"), (Hold(), fold("a", "c"))),
-    Row("who is gone is not waited for", ANY, (*OPEN, reply("c"), reply("a")), ClientsGone(("b",)), (fold("a", "c"),)),
+    Row(
+        "a failure closes it likewise",
+        ANY,
+        (*OPEN, reply("c"), reply("a")),
+        failure("b"),
+        (out("b", "out of memory"), fold("a", "c")),
+    ),
+    Row(
+        "who is gone is not waited for",
+        ANY,
+        (*OPEN, reply("c"), reply("a")),
+        ClientsGone(("b",)),
+        (out("b", GONE, Cause.GONE), fold("a", "c")),
+    ),
+    Row(
+        "who was thought gone and answers counts",
+        ANY,
+        (*OPEN, reply("c"), ClientsGone(("b",))),
+        reply("b"),
+        (Hold(),),
+    ),
     Row("who has answered may go", ANY, (*OPEN, reply("c"), reply("a")), ClientsGone(("a",)), ()),
     Row("strangers may go", ANY, (*OPEN, reply("c"), reply("a")), ClientsGone(("x",)), ()),
     Row("a failure after the reply does not count", ANY, (*OPEN, reply("a")), failure("a"), (NOTHING_AWAITED,)),
@@ -64,7 +97,7 @@ def failure(client: str, *, round_: int = 1, base: bytes = W[0].digest) -> Clien
         (*OPEN, failure("a"), reply("b")),
         failure("c"),
         (
-            Hold(),
+            out("c", "out of memory"),
             failed("train round 1: 1 of at least 2 replies; a, c: out of memory", W[0]),
             *farewell("a", "b", "c"),
         ),
@@ -107,6 +140,7 @@ def test_a_round_closes_once_nobody_is_left_to_wait_for(row: Row) -> None:
     ),
     Row("a second time", ANY, (*OPEN, reply("a")), reply("a"), (NOT_AWAITED,)),
     Row("a second time with a problem", ANY, (*OPEN, reply("a")), reply("a", problem="not finite"), (NOT_AWAITED,)),
+    Row("after a failure", ANY, (*OPEN, failure("a")), reply("a"), (NOT_AWAITED,)),
     Row("of a stranger", ANY, OPEN, reply("x"), (NOT_AWAITED,)),
     Row("while others are being folded", ANY, FOLDING, reply("c"), (NOT_AWAITED,)),
     Row("a failure while others are being folded", ANY, FOLDING, failure("c"), (NOTHING_AWAITED,)),
@@ -138,7 +172,7 @@ def test_what_does_not_belong_to_the_round_is_dropped(row: Row) -> None:
         ANY,
         (*OPEN, ClientsGone(("a",))),
         join("a"),
-        (SendJoinReply("a", accepted=True), SendInit("a"), SendRound("a")),
+        (Append((ClientsReturned(("a",)),)), SendJoinReply("a", accepted=True), SendInit("a"), SendRound("a")),
     ),
     Row(
         "who has answered is not asked again",
@@ -160,7 +194,7 @@ def test_what_does_not_belong_to_the_round_is_dropped(row: Row) -> None:
         ANY,
         (*OPEN, reply("b"), reply("c")),
         failure("a", round_=0, base=b""),
-        (Hold(), fold("b", "c")),
+        (out("a", "out of memory"), fold("b", "c")),
     ),
 )
 def test_a_daemon_that_was_restarted_is_brought_to_where_the_run_is(row: Row) -> None:

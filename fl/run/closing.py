@@ -1,0 +1,46 @@
+"""When what is open is closed: the building of models, or a round."""
+
+from fl.run.asking import enough, needed
+from fl.run.commands import Append, Command, Fold
+from fl.run.ending import listing, too_few
+from fl.run.events import Cause, ClientsReady, Note
+from fl.run.state import Phase, RunState
+
+
+def close_when_complete(state: RunState) -> tuple[Command, ...]:
+    """Close what is open once nobody is left to wait for, or enough have answered.
+
+    In a pause the time to wait is over, so that as many as the round needs are enough.
+    """
+    nothing_open = state.open is None and state.phase is not Phase.INITIALISING
+    if nothing_open or state.seen.folding:
+        return ()
+    waits = state.awaiting and not _has_enough(state) and state.paused is None
+    return () if waits else close(state)
+
+
+def close(state: RunState) -> tuple[Command, ...]:
+    """Go on with those who have answered, if they are as many as it takes."""
+    answered = tuple(sorted(state.seen.done))
+    if state.open is None:
+        return (Append((ClientsReady(answered, missing(state, tuple(state.clients))),)),)
+    opened = state.open.opened
+    least = needed(state.spec, opened)
+    if len(answered) >= least:
+        return (Fold(opened.kind, opened.round, answered),)
+    if state.paused is not None:
+        return ()
+    lost = listing(missing(state, opened.participants))
+    return (Append((too_few(state, f"{state.open.name}: {len(answered)} of at least {least} replies{lost}"),)),)
+
+
+def missing(state: RunState, asked: tuple[str, ...]) -> tuple[Note, ...]:
+    """Who of those asked has not answered, and why."""
+    late = f"not among the first {len(state.seen.done)} to answer" if _has_enough(state) else "no answer in time"
+    names = sorted(name for name in asked if name not in state.seen.done)
+    return tuple(state.out.get(name, Note(name, late, Cause.LATE)) for name in names)
+
+
+def _has_enough(state: RunState) -> bool:
+    wanted = None if state.open is None else enough(state.spec, state.open.opened)
+    return wanted is not None and len(state.seen.done) >= wanted
