@@ -5,7 +5,7 @@ subscription raises `ConnectionLost`, and the owner drops what it held and opens
 acknowledged comes again.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -59,6 +59,9 @@ class Binding:
 
 
 Declarable = Queue | Stream | Exchange | Binding
+
+OnBlocked = Callable[[str | None], None]
+"""Told why a broker takes no messages for now, such as `low on memory`, and None when it takes them again."""
 
 
 @dataclass(frozen=True, slots=True)

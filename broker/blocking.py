@@ -15,6 +15,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import (
     AMQPError,
     ChannelClosedByBroker,
+    ConnectionBlockedTimeout,
     ConnectionClosedByBroker,
     NackError,
     ProbableAccessDeniedError,
@@ -67,16 +68,17 @@ class Loan:
 class BlockingBroker:
     """One connection to RabbitMQ, for one thread. Raises the errors of `broker.errors`, and when lost is opened anew.
 
-    Raises `Unreachable` if nobody answers within `timeout_s`, `AccessRefused` for wrong credentials.
+    Raises `Unreachable` if nobody answers within `timeout_s`, `AccessRefused` for wrong credentials. A call that the
+    broker blocks, for lack of memory or disk, raises `Retryable` after `blocked_timeout_s`.
     """
 
-    def __init__(self, url: str, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 10.0, *, blocked_timeout_s: float = 60.0) -> None:
         if urlsplit(url).scheme == "memory":
             raise Fatal("memory:// has no blocking side: use broker.connect.open_session in an event loop")
         address = parse_address(url)
         self.user: Final = address.user
         """Who the broker authenticated."""
-        self._connection = _connect(address, timeout_s)
+        self._connection = _connect(address, timeout_s, blocked_timeout_s)
         self._channel: BlockingChannel | None = None
 
     def __enter__(self) -> Self:
@@ -236,7 +238,7 @@ def _loans(channel: BlockingChannel, queue: str, most: int) -> Iterator[Loan]:
         yield Loan(message, method.exchange, method.routing_key, died_at, channel, method.delivery_tag)
 
 
-def _connect(address: Address, timeout_s: float) -> pika.BlockingConnection:
+def _connect(address: Address, timeout_s: float, blocked_timeout_s: float) -> pika.BlockingConnection:
     parameters = pika.ConnectionParameters(
         host=address.host,
         port=address.port,
@@ -246,7 +248,7 @@ def _connect(address: Address, timeout_s: float) -> pika.BlockingConnection:
         heartbeat=HEARTBEAT_S,
         socket_timeout=timeout_s,
         stack_timeout=timeout_s,
-        blocked_connection_timeout=HEARTBEAT_S,
+        blocked_connection_timeout=blocked_timeout_s,
         client_properties={"connection_name": "fluffle"},
     )
     try:
@@ -285,6 +287,11 @@ def _translate(error: Exception) -> BrokerError:
             return Retryable("the broker could not store the message (nack): publish it again later")
         case ChannelClosedByBroker(reply_code=code, reply_text=text):
             return refusal(code, text)
+        case ConnectionBlockedTimeout():
+            return Retryable(
+                "the broker takes no messages, its memory or disk is full: free some there"
+                " (`rabbitmqctl status` says which), then try again"
+            )
     return ConnectionLost(f"no connection to the broker: {error!r}")
 
 

@@ -1,10 +1,31 @@
 """What tests share about the real broker: its limits, and a wire to it that a test can cut or freeze."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, Self
+
+from broker.local import LocalRabbit
 
 MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 MAX_CHANNELS: Final = 64
+
+_ALARMS: Final = {
+    "memory": (("set_vm_memory_high_watermark", "absolute", "1"), ("set_vm_memory_high_watermark", "0.4")),
+    "disk": (("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "64MB")),
+}
+"""How to raise each alarm of a node, and how to clear it."""
+
+
+@asynccontextmanager
+async def alarm(node: LocalRabbit, what: str) -> AsyncIterator[None]:
+    """Within this block a node takes no messages for lack of `memory` or `disk`."""
+    raised, cleared = _ALARMS[what]
+    await asyncio.to_thread(node.ctl, *raised)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(node.ctl, *cleared)
 
 
 class Cuttable:

@@ -12,9 +12,10 @@ from aiormq.abc import AbstractChannel
 
 from broker.address import Address, parse_address
 from broker.amqp import PUSH, arguments, push_of
-from broker.base import Binding, Declarable, Exchange, Message, Queue, QueueCount, Stream
+from broker.base import Binding, Declarable, Exchange, Message, OnBlocked, Queue, QueueCount, Stream
 from broker.errors import NotFound, Retryable, Unreachable, Unroutable
 from broker.limits import check_message, check_prefetch
+from broker.rabbitmq.alarm import Alarm
 from broker.rabbitmq.channels import Channels, LastingChannel
 from broker.rabbitmq.lifeline import Lifeline
 from broker.rabbitmq.publisher import Publisher
@@ -25,7 +26,9 @@ CLOSE_TIMEOUT_S: Final = 5.0
 """How long a broker may take to say good-bye before we just go."""
 
 
-async def open_session(url: str, *, name: str, heartbeat_s: int = 5, timeout_s: float = 10.0) -> "RabbitSession":
+async def open_session(
+    url: str, *, name: str, heartbeat_s: int, timeout_s: float, on_blocked: OnBlocked
+) -> "RabbitSession":
     """Connect as `name`. Raises `Unreachable`, `AccessRefused`, or `Fatal` for a URL that cannot be used.
 
     A connection over which nothing comes for three times `heartbeat_s` is lost; the broker waits for two.
@@ -41,6 +44,7 @@ async def open_session(url: str, *, name: str, heartbeat_s: int = 5, timeout_s: 
         if not is_library_error(error):
             raise
         raise translate_connecting(error, address) from error
+    Alarm(connection, on_blocked)
     return RabbitSession(connection, address)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from broker.base import Session
+from broker.base import OnBlocked, Session
 from broker.connect import open_session
 from broker.errors import ConnectionLost, Retryable, SubscriptionLost, Unreachable
 from broker.redact import redact
@@ -76,6 +76,21 @@ def run_client(file: Path, *, broker: str | None, log_level: str) -> None:
     asyncio.run(main())
 
 
+def say_blocked(log: EventLog, clock: Callable[[], float] = time.monotonic) -> OnBlocked:
+    """Log when a broker takes no messages, and for how long it took none."""
+    since = clock()
+
+    def say(reason: str | None) -> None:
+        nonlocal since
+        if reason is None:
+            log.info("broker_unblocked", after_s=round(clock() - since, 1))
+            return
+        since = clock()
+        log.warning("broker_blocked", reason=reason)
+
+    return say
+
+
 def _at_once() -> bool:
     return False
 
@@ -105,7 +120,7 @@ async def run_service(url: str, name: str, work: Work, log: EventLog, *, finish:
         log.warning(event, broker=redact(url), reason=error, again_in_s=round(delay_s, 1))
 
     async def connect() -> Session:
-        session = await open_session(url, name=name)
+        session = await open_session(url, name=name, on_blocked=say_blocked(log))
         log.info("connected", broker=redact(url), user=session.user)
         return session
 
