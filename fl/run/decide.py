@@ -133,7 +133,7 @@ def _on_return(state: RunState, client: str) -> Decision:
     if _is_given_up(state, client):
         return state, (Append((ClientsReturned((client,)),)),)
     if state.phase is not Phase.PREPARING:
-        state = replace(state, seen=replace(state.seen, sent=state.seen.sent | {client}))
+        state = replace(state, seen=state.seen.with_fresh(client))
     return state, bring_in(state, client)
 
 

@@ -101,6 +101,11 @@ class Seen:
     def with_done(self, client: str) -> "Seen":
         return replace(self, done=self.done | {client})
 
+    def with_fresh(self, client: str) -> "Seen":
+        """A daemon that joins again has begun anew: what it lost before was another's."""
+        lost = {name: times for name, times in self.lost.items() if name != client}
+        return replace(self, lost=lost, sent=self.sent | {client})
+
     def with_lost(self, client: str) -> "Seen":
         lost = {**self.lost, client: self.lost.get(client, 0) + 1}
         return replace(self, lost=lost, sent=self.sent | {client})

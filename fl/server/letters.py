@@ -113,7 +113,7 @@ async def read_event(session: Session, letter: Letter, state: RunState) -> Input
             problem = await _vet_update(session, letter, body, state)
             return Replied(client, Kind.TRAIN, body.round, body.weights_digest, problem)
         case EvaluateReply():
-            return Replied(client, Kind.EVALUATE, body.round, body.weights_digest, _vet_evaluation(body, state))
+            return Replied(client, Kind.EVALUATE, body.round, body.weights_digest, _vet_evaluation(letter, body, state))
         case Error():
             trouble = _TROUBLES.get(body.code, Trouble.FAILED)
             return ClientFailed(client, trouble, body.text, body.round, body.weights_digest)
@@ -183,8 +183,10 @@ def _check_origin(tensors: Tensors, stream: str) -> None:
         raise BadMessage(f"its bytes are said to be in {ref.stream}, which is not the stream for it")
 
 
-def _vet_evaluation(reply: EvaluateReply, state: RunState) -> str | None:
+def _vet_evaluation(letter: Letter, reply: EvaluateReply, state: RunState) -> str | None:
     """Why this evaluation must not enter the sum; None if it may. A loss that is not finite is a result like others."""
+    if letter.sender not in state.wanted:
+        return None  # it will be dropped, whatever it holds
     if not 0 <= reply.weight_sum < math.inf:
         return f"its evaluation is not usable: the weights sum to {reply.weight_sum}"
     if not reply.HasField("metrics"):
