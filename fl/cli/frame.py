@@ -1,5 +1,6 @@
 """How a view of a run looks in a terminal, and as lines where there is none. Time comes as an argument."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -8,9 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 from fl.cli.braille import curve
-from fl.cli.times import duration
+from fl.cli.times import duration, moment
 from fl.cli.view import Evaluation, View
-from fl.run.events import ClientsAdmitted, Kind, Record, RoundCommitted, RunEnded, Status
+from fl.run.events import (
+    ClientsAdmitted,
+    ClientsOut,
+    ClientsReturned,
+    Kind,
+    Note,
+    Record,
+    RoundCommitted,
+    RunEnded,
+    RunPaused,
+    Status,
+    StillWaiting,
+)
 from fl.run.spec import RegisterConfig
 from fl.run.state import Phase
 
@@ -21,12 +34,13 @@ AXIS_COLUMNS: Final = 12
 BAR_COLUMNS: Final = 40
 SHOWN_METRICS: Final = 6
 SHOWN_WARNINGS: Final = 6
+SHOWN_NAMES: Final = 6
 COLOURS: Final = {Status.FINISHED: "green", Status.CANCELLED: "yellow", Status.FAILED: "red"}
 
 
 def frame(view: View, *, now: float) -> RenderableType:
     """All of a run on one screen."""
-    parts: list[RenderableType] = [_headline(view), _bar(view, now), _clients(view)]
+    parts: list[RenderableType] = [_headline(view), *_waiting(view, now), _bar(view, now), _clients(view)]
     if view.evaluations:
         parts += ["", _Evaluations(view)]
     return Group(*parts, *_warnings(view))
@@ -36,6 +50,16 @@ def lines(before: View, record: Record, after: View) -> list[str]:
     """What a record is worth saying in a log: a line for each round, and whatever went wrong, once."""
     said = [f"warning: {warning}" for warning in after.warnings if warning not in before.warnings]
     match record:
+        case StillWaiting() if after.state.paused is None and (waiting := awaited(after, after.wait.at)):
+            said.append(waiting)
+        case RunPaused() if before.state.paused is None:
+            said += [status(after), pause(after, after.wait.at)]
+        case RunPaused():
+            said.append("those are asked again that the run waits for")
+        case ClientsOut(clients=notes):
+            said += map(_out, notes)
+        case ClientsReturned(clients=names):
+            said.append(f"back: {', '.join(names)}")
         case ClientsAdmitted(clients=clients) if clients:
             said.append(f"joined: {', '.join(name for name, _ in clients)}")
         case RoundCommitted(kind=Kind.EVALUATE) if after.last is not None:
@@ -57,6 +81,8 @@ def status(view: View) -> str:
         return f"{end.status.value}: {end.reason}{best}"
     if not view.worker:
         return "waiting for a worker to lead it"
+    if state.paused is not None:
+        return f"paused: {state.paused}"
     if state.phase is Phase.REGISTERING:
         return f"waiting for {_awaited(view.spec.run.registration)}"
     if state.phase is Phase.PREPARING:
@@ -70,8 +96,48 @@ def status(view: View) -> str:
     return f"{_position(view, opened.round)}: {len(opened.participants)} clients {verb}"
 
 
+def awaited(view: View, now: float) -> str | None:
+    """For whom the run has been waiting, and how long; None where it is its leader's turn."""
+    state, lasted = view.state, duration(view.wait.lasted_s(now))
+    if state.phase is Phase.REGISTERING:
+        joined = ", ".join(sorted(view.wait.answered)) or "nobody so far"
+        return f"waiting for clients for {lasted} (joined: {joined})"
+    names = view.wait.awaited(state)
+    return f"waiting for {few(names)} for {lasted} (answered: {len(view.wait.answered)})" if names else None
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
+
+
+def pause(view: View, now: float) -> str:
+    """Since when a run is paused, how long it still waits, and what ends that."""
+    wait, patience_s = view.wait, view.spec.run.patience_s
+    assert wait.paused_at is not None, "called of a paused run"
+    left = duration(max(0.0, patience_s - wait.lasted_s(now)))
+    return (
+        f"since {moment(wait.paused_at)}; goes on when enough clients are back, or fails in {left}. "
+        f"`fluffle resume {view.run}` asks them again, `fluffle cancel {view.run}` ends it"
+    )
+
+
+def _waiting(view: View, now: float) -> list[RenderableType]:
+    """Why nothing goes on, where it has taken some time."""
+    if view.state.paused is not None:
+        return [Text(pause(view, now), "yellow")]
+    long = awaited(view, now) if view.wait.is_long else None
+    waiting = [] if long is None else [Text(long, "dim")]
+    return [*waiting, *(Text(_out(note), "yellow") for note in list(view.state.out.values())[:SHOWN_WARNINGS])]
+
+
+def _out(note: Note) -> str:
+    return f"{note.client} is not waited for: {note.reason}"
+
+
 def _headline(view: View) -> Text:
-    colour = "cyan" if view.end is None else COLOURS[view.end.status]
+    colour = COLOURS[view.end.status] if view.end is not None else "cyan" if view.state.paused is None else "yellow"
     return Text.assemble((view.run, "bold"), "  ", (status(view), colour))
 
 

@@ -9,6 +9,8 @@ import typer
 
 from broker.errors import BrokerError
 from fl import __version__
+from fl.cli.dead_commands import dead_app
+from fl.cli.options import Broker, LogLevel, RunName, StartWeights, Timeout
 from fl.errors import FluffleError
 
 app = typer.Typer(
@@ -20,33 +22,7 @@ app = typer.Typer(
 )
 broker_app = typer.Typer(help="A private RabbitMQ for development.", no_args_is_help=True)
 app.add_typer(broker_app, name="broker")
-dead_app = typer.Typer(
-    help="Dead letters: messages that nobody could handle, kept with the reason until a person has looked.",
-    no_args_is_help=True,
-)
 app.add_typer(dead_app, name="dead")
-
-Broker = Annotated[
-    str,
-    typer.Option(
-        envvar="FLUFFLE_BROKER",
-        metavar="URL",
-        show_default=False,
-        help="amqps://user:password@host/vhost; better kept in the environment than on the command line.",
-    ),
-]
-LogLevel = Annotated[str, typer.Option(envvar="FLUFFLE_LOG", help="debug, info, warning or error.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run, or the beginning of it.")]
-StartWeights = Annotated[
-    Path | None, typer.Option(help="Safetensors file, or folder of checkpoints, to start from.", show_default=False)
-]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for the broker before giving up.")]
-DeadLetterName = Annotated[str, typer.Argument(metavar="N|ID", help="Its number in the list, or how its id begins.")]
-MaybeDeadLetterName = Annotated[
-    str | None, typer.Argument(metavar="N|ID", help="Its number in the list, or how its id begins.", show_default=False)
-]
-AllDeadLetters = Annotated[bool, typer.Option("--all", help="All of them.")]
-OfRun = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only those of this run.", show_default=False)]
 
 
 def _show_version(wanted: bool) -> None:  # typer calls it with the option's value
@@ -155,7 +131,8 @@ def submit(
         run.sampling = { clients = 12, take = 10 }     the first ten of twelve
         run.sampling = { clients = 5, by = "criterion", criterion = "loss" }
         run.deadline = 600             seconds a round waits for replies
-        run.min_replies = 0.5          with less than half the run fails
+        run.min_replies = 0.5          with less than half the run pauses
+        run.patience = 3600            seconds that it stays paused before it fails; without it a day
         run.evaluate = { frequency = 5 }       false: never
         run.early_stop = { patience = 3 }
         initial_weights = "outputs"    start from the best weights there
@@ -179,7 +156,10 @@ def runs(
 
 @app.command()
 def watch(run: RunName, broker: Broker) -> None:
-    """Show the progress of a run until it ends; Ctrl-C leaves, the run goes on."""
+    """Show the progress of a run until it ends; Ctrl-C leaves, the run goes on.
+
+    It says for whom the run waits, and for how long, and why it is paused, if it is.
+    """
     from fl.cli.runs import watch_run
 
     watch_run(run, broker)
@@ -196,6 +176,43 @@ def cancel(
     from fl.cli.runs import cancel_run
 
     cancel_run(run, broker, reason=reason, timeout_s=timeout)
+
+
+@app.command()
+def doctor(
+    broker: Broker,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Name of a run, or the beginning of it.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Say why a run does not go on, and what to do; without RUN, how the broker and all open runs are.
+
+    Who leads it, for whom it waits and since when, whose daemon is not connected, who was set aside and why, why it is
+    paused and what ends that, what is dead-lettered. It asks the broker alone, and changes nothing.
+
+    Exit code 0 when nobody needs to do anything, 1 when somebody does: those lines begin with an exclamation mark.
+    """
+    from fl.cli.doctor import examine_all, examine_run
+
+    if run is None:
+        is_well = examine_all(broker, as_json=json, timeout_s=timeout)
+    else:
+        is_well = examine_run(run, broker, as_json=json, timeout_s=timeout)
+    raise typer.Exit(0 if is_well else 1)
+
+
+@app.command()
+def resume(run: RunName, broker: Broker, timeout: Timeout = 10.0) -> None:
+    """Make a paused run ask those clients again that it waits for, whatever was held against them.
+
+    A run pauses when too few clients are left, or have answered. It goes on by itself when enough are back: a daemon
+    that is started again joins again. This is for clients that are there and were given up, as after failing often.
+    """
+    from fl.cli.runs import resume_run
+
+    resume_run(run, broker, timeout_s=timeout)
 
 
 @app.command()
@@ -279,65 +296,6 @@ def health(
     from fl.cli.health import check_health
 
     check_health(broker, client=client, timeout_s=timeout)
-
-
-@dead_app.command("list")
-def list_(broker: Broker, run: OfRun = None, timeout: Timeout = 10.0) -> None:
-    """List dead letters, oldest first: what each was, of whom, where it died and why.
-
-    Looking changes nothing: all of them are given back, in their order.
-    """
-    from fl.cli.dead import list_dead
-
-    list_dead(broker, run=run, timeout_s=timeout)
-
-
-@dead_app.command()
-def show(which: DeadLetterName, broker: Broker, timeout: Timeout = 10.0) -> None:
-    """Show all of a dead letter: how it came, why it died, and what is in it.
-
-    Of tensors it shows layout and size. Where the content cannot be read, it says why and shows how it begins.
-    """
-    from fl.cli.dead import show_dead
-
-    show_dead(which, broker, timeout_s=timeout)
-
-
-@dead_app.command()
-def requeue(
-    broker: Broker,
-    which: MaybeDeadLetterName = None,
-    everything: AllDeadLetters = False,
-    run: OfRun = None,
-    timeout: Timeout = 10.0,
-) -> None:
-    """Send dead letters again to where they had come to, when what they died of is mended.
-
-    \b
-        fluffle dead requeue 3
-        fluffle dead requeue --all --run heart-1a2b3c
-
-    Each is removed here once the broker has it safe there. Those whose queue is gone, as when a run is over, stay.
-    A message that comes late does no harm: a leader takes no reply to a round that is closed, and no reply twice.
-    """
-    from fl.cli.dead import Choice, requeue_dead
-
-    requeue_dead(Choice(which, everything=everything, run=run), broker, timeout_s=timeout)
-
-
-@dead_app.command()
-def drop(
-    broker: Broker,
-    which: MaybeDeadLetterName = None,
-    everything: AllDeadLetters = False,
-    run: OfRun = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    timeout: Timeout = 10.0,
-) -> None:
-    """Throw dead letters away for good, after asking."""
-    from fl.cli.dead import Choice, drop_dead
-
-    drop_dead(Choice(which, everything=everything, run=run), broker, sure=yes, timeout_s=timeout)
 
 
 @broker_app.command()

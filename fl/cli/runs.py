@@ -1,9 +1,8 @@
-"""Commands of the researcher: submit, list, watch, cancel, fetch."""
+"""Commands of the researcher: submit, list, watch, resume, cancel, fetch."""
 
 import asyncio
 import getpass
 import time
-from datetime import datetime
 from pathlib import Path
 
 from rich.table import Table
@@ -12,17 +11,20 @@ from broker import topology
 from broker.blocking import BlockingBroker
 from broker.connect import open_session
 from broker.errors import NotFound, Unroutable
+from fl.cli.examine import pruned, register, watched
+from fl.cli.frame import status
 from fl.cli.progress import Progress
 from fl.cli.terminal import terminal
+from fl.cli.times import moment
 from fl.core.vector import NumpyVector
-from fl.errors import ConfigError, RunFailed
+from fl.errors import BadMessage, ConfigError, RunFailed
 from fl.main.experiment import Experiment
 from fl.main.files import save_progress
 from fl.run.events import RunEnded, Status
-from fl.run.state import Phase, RunState
+from fl.run.state import RunState
 from fl.submit.history import History, final_weights, follow, past
-from fl.submit.register import Entry, entries, pick
-from fl.submit.submission import cancellation, prepare, submit_blocking
+from fl.submit.register import Entry, pick
+from fl.submit.submission import Publish, cancellation, prepare, resumption, submit_blocking
 
 
 def submit_run(file: Path, url: str, *, weights: Path | None, watch: bool, timeout_s: float) -> None:
@@ -45,20 +47,20 @@ def list_runs(url: str, *, everything: bool, timeout_s: float) -> None:
     table = Table("run", "state", "round", "clients", "best loss", "by", box=None, pad_edge=False)
     table.add_column("submitted", no_wrap=True)
     with BlockingBroker(url, timeout_s=timeout_s) as broker:
-        register = _register(broker)
-        shown = [entry for entry in register.values() if everything or entry.closed is None]
+        known = register(broker)
+        shown = [entry for entry in known.values() if everything or entry.closed is None]
         for entry in shown:
-            table.add_row(*_row(entry, _state(broker, entry)))
+            table.add_row(*_row(broker, entry))
     if shown:
         terminal().print(table)
     else:
-        terminal().print("no runs" if everything or not register else "no open runs; --all shows those that are over")
+        terminal().print("no runs" if everything or not known else "no open runs; --all shows those that are over")
 
 
 def watch_run(run: str, url: str) -> None:
     """Show a run until it ends. Raises `RunFailed` when it fails."""
     with BlockingBroker(url) as broker:
-        entry = pick(run, _register(broker))
+        entry = pick(run, register(broker))
     end = asyncio.run(_watch(entry, url))
     if end.status is Status.FAILED:
         raise RunFailed(f"run {entry.run} failed: {end.reason}")
@@ -67,21 +69,29 @@ def watch_run(run: str, url: str) -> None:
 def cancel_run(run: str, url: str, *, reason: str, timeout_s: float) -> None:
     """Ask the run's leader to end it. Raises `ConfigError` when it is over."""
     with BlockingBroker(url, timeout_s=timeout_s) as broker:
-        entry = pick(run, _register(broker))
-        if entry.closed is not None:
-            raise ConfigError(f"run {entry.run} is over: {entry.closed.status.value}, {entry.closed.reason}")
-        publish = cancellation(entry.run, reason, sender=getpass.getuser(), now=time.time(), user=broker.user)
-        try:
-            broker.publish(publish.message, routing_key=publish.queue)
-        except Unroutable:
-            raise ConfigError(f"run {entry.run} has just ended") from None
+        entry = _open_run(broker, run)
+        _ask(broker, cancellation(entry.run, reason, sender=getpass.getuser(), now=time.time(), user=broker.user))
     print(f"asked {entry.run} to end; `fluffle runs` shows when it has")  # noqa: T201  # the command's output
+
+
+def resume_run(run: str, url: str, *, timeout_s: float) -> None:
+    """Ask a paused run to go on. Raises `ConfigError` when it is over, or not paused."""
+    with BlockingBroker(url, timeout_s=timeout_s) as broker:
+        entry = _open_run(broker, run)
+        view = watched(broker, entry)
+        if view.state.paused is None:
+            raise ConfigError(f"run {entry.run} is not paused, there is nothing to resume: {status(view)}")
+        _ask(broker, resumption(entry.run, sender=getpass.getuser(), now=time.time(), user=broker.user))
+    print(  # noqa: T201  # the command's output
+        f"asked {entry.run} to ask its clients again; `fluffle watch {entry.run}` shows whether it goes on, "
+        f"`fluffle doctor {entry.run}` what it lacks"
+    )
 
 
 def fetch_run(run: str, url: str, *, folder: Path) -> None:
     """Write the best weights so far and the history of a run to a folder."""
     with BlockingBroker(url) as broker:
-        entry = pick(run, _register(broker))
+        entry = pick(run, register(broker))
         state, history = _replayed(broker, entry)
     weights = asyncio.run(_weights(state, url))
     if weights is None:
@@ -90,11 +100,19 @@ def fetch_run(run: str, url: str, *, folder: Path) -> None:
         print(f"wrote {path}")  # noqa: T201  # the command's output
 
 
-def _register(broker: BlockingBroker) -> dict[str, Entry]:
+def _open_run(broker: BlockingBroker, run: str) -> Entry:
+    entry = pick(run, register(broker))
+    if entry.closed is not None:
+        raise ConfigError(f"run {entry.run} is over: {entry.closed.status.value}, {entry.closed.reason}")
+    return entry
+
+
+def _ask(broker: BlockingBroker, publish: Publish) -> None:
+    """Send something to a run's leader."""
     try:
-        return entries(broker.read(topology.RUNS.name))
-    except NotFound:
-        return {}  # nobody has ever submitted anything here
+        broker.publish(publish.message, routing_key=publish.queue)
+    except Unroutable:
+        raise ConfigError(f"the run of {publish.queue} has just ended") from None
 
 
 def _replayed(broker: BlockingBroker, entry: Entry) -> tuple[RunState, History]:
@@ -104,26 +122,28 @@ def _replayed(broker: BlockingBroker, entry: Entry) -> tuple[RunState, History]:
             state = happened.state
             history.add(happened.record)
     except NotFound:
-        raise ConfigError(f"run {entry.run} has no log on this broker: was it pruned?") from None
+        raise pruned(entry) from None
     return state, history
 
 
-def _state(broker: BlockingBroker, entry: Entry) -> RunState | None:
+def _row(broker: BlockingBroker, entry: Entry) -> tuple[str, ...]:
+    by, at = entry.submitted.by, moment(entry.submitted.at)
     try:
-        return _replayed(broker, entry)[0]
+        state, _ = _replayed(broker, entry)
     except ConfigError:
-        return None
-
-
-def _row(entry: Entry, state: RunState | None) -> tuple[str, ...]:
-    at = datetime.fromtimestamp(entry.submitted.at).astimezone().strftime("%Y-%m-%d %H:%M")
-    if state is None:
-        return (entry.run, "pruned", "", "", "", entry.submitted.by, at)
-    phase = state.phase.value if state.leader else "waiting for a worker"
-    shown = state.ended.status.value if state.phase is Phase.ENDED and state.ended else phase
+        return (entry.run, "pruned", "", "", "", by, at)
+    except BadMessage:
+        return (entry.run, "of another release", "", "", "", by, at)
     loss = "" if state.best is None else f"{state.best.loss:.4g}"
-    rounds = f"{state.trained}/{entry.spec.run.rounds}"
-    return (entry.run, shown, rounds, str(len(state.ready)), loss, entry.submitted.by, at)
+    return (entry.run, _stand(state), f"{state.trained}/{entry.spec.run.rounds}", str(len(state.ready)), loss, by, at)
+
+
+def _stand(state: RunState) -> str:
+    if state.ended is not None:
+        return state.ended.status.value
+    if not state.leader:
+        return "waiting for a worker"
+    return state.phase.value if state.paused is None else "paused"
 
 
 async def _watch(entry: Entry, url: str) -> RunEnded:

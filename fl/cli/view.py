@@ -4,10 +4,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from fl.run.events import ClientsAdmitted, ClientsReady, Kind, LeaderStarted, RoundCommitted, RoundOpened, RunEnded
+from fl.run.events import (
+    Cause,
+    ClientsAdmitted,
+    ClientsReady,
+    Kind,
+    LeaderStarted,
+    Note,
+    RoundCommitted,
+    RoundOpened,
+    RunEnded,
+)
 from fl.run.spec import RunSpec
 from fl.run.state import RunState
 from fl.submit.history import Happened
+from fl.submit.waiting import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,15 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """A worker that took the lead."""
+
+    worker: str
+    at: float
+    logic_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """All that is shown of a run. Times are those of its leaders, in seconds since the epoch."""
 
@@ -41,7 +61,9 @@ class View:
     """When the first round was opened."""
     committed_at: float | None = None
     """When the last training round was committed."""
-    worker: str = ""
+    leads: tuple[Lead, ...] = ()
+    """All leaders so far; the last one leads."""
+    wait: Wait = field(default_factory=Wait)
     evaluations: tuple[Evaluation, ...] = ()
     left_out: Mapping[tuple[str, str], Left] = field(default_factory=dict)
     """By client and reason."""
@@ -56,10 +78,11 @@ class View:
     def after(self, happened: Happened) -> "View":
         """The view when this has happened too."""
         started_at = happened.at if self.started_at is None else self.started_at
-        seen = replace(self, state=happened.state, at=happened.at, started_at=started_at)
+        wait = self.wait.after(happened)
+        seen = replace(self, state=happened.state, at=happened.at, started_at=started_at, wait=wait)
         match happened.record:
-            case LeaderStarted(worker=worker):
-                return _lead(seen, worker)
+            case LeaderStarted() as started:
+                return _lead(seen, Lead(started.worker, happened.at, started.logic_version))
             case ClientsAdmitted(refused=refused):
                 return _note(seen, *(f"{note.client} was refused: {note.reason}" for note in refused))
             case ClientsReady(failed=failed):
@@ -70,6 +93,11 @@ class View:
                 return _commit(seen, committed)
             case _:
                 return seen
+
+    @property
+    def worker(self) -> str:
+        """Who leads; empty before anybody has."""
+        return self.leads[-1].worker if self.leads else ""
 
     @property
     def end(self) -> RunEnded | None:
@@ -93,7 +121,9 @@ class View:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What went wrong so far, in sentences."""
-        return (*self.notes, *(_left_out(*key, left) for key, left in self.left_out.items()))
+        left_out = (_left_out(*key, left) for key, left in self.left_out.items())
+        lacking = (_lacking(note) for note in self.state.lacking if self.state.clients[note.client].problem is None)
+        return (*self.notes, *left_out, *lacking)
 
     def elapsed_s(self, now: float) -> float:
         """Since the run was first led; it stops with the run."""
@@ -104,17 +134,24 @@ class View:
     def left_s(self, now: float) -> float | None:
         """A guess, if rounds go on taking as long as they did; None as long as nothing can be guessed."""
         rounds = self.spec.run.rounds
-        if self.end is not None or self.opened_at is None or self.committed_at is None or self.state.trained < 2:
+        if (
+            self.end is not None
+            or self.state.paused is not None
+            or self.opened_at is None
+            or self.committed_at is None
+            or self.state.trained < 2
+        ):
             return None
         pace_s = (self.committed_at - self.opened_at) / self.state.trained
         return max(0.0, pace_s * (rounds - self.state.trained) - (now - self.committed_at))
 
 
-def _lead(view: View, worker: str) -> View:
-    if not view.worker:
-        return replace(view, worker=worker)
-    what = "leads again" if worker == view.worker else f"took over from {view.worker}"
-    return _note(replace(view, worker=worker), f"{worker} {what}")
+def _lead(view: View, lead: Lead) -> View:
+    after = replace(view, leads=(*view.leads, lead))
+    if not view.leads:
+        return after
+    what = "leads again" if lead.worker == view.worker else f"took over from {view.worker}"
+    return _note(after, f"{lead.worker} {what}")
 
 
 def _note(view: View, *notes: str) -> View:
@@ -139,3 +176,9 @@ def _commit(view: View, committed: RoundCommitted) -> View:
 def _left_out(client: str, reason: str, left: Left) -> str:
     where = f"round {left.last}" if left.rounds == 1 else f"{left.rounds} rounds, the last was {left.last}"
     return f"{client} was left out of {where}: {reason}"
+
+
+def _lacking(note: Note) -> str:
+    if note.cause is Cause.GONE:
+        return f"{note.client} is away: nobody consumes its queue"
+    return f"{note.client} is {note.reason}"

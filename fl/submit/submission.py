@@ -14,8 +14,8 @@ from fl.core.model import Model
 from fl.core.optimizer import Optimizer
 from fl.core.vector import SHARED, NumpyVector, Role
 from fl.run.spec import RunSpec
-from fl.wire.envelope import seal, wrap
-from fl.wire.messages_pb2 import Baton, CancelRequest, RunSubmitted
+from fl.wire.envelope import Body, seal, wrap
+from fl.wire.messages_pb2 import Baton, CancelRequest, ResumeRequest, RunSubmitted
 from fl.wire.runs import Submitted
 from fl.wire.tensors import inline, parcel, referring
 from fl.wire.tensors_pb2 import Tensors
@@ -130,6 +130,15 @@ def submit_blocking(broker: "BlockingBroker", submission: Submission) -> None:
 
 
 def cancellation(run: str, reason: str, *, sender: str, now: float, user: str) -> Publish:
-    """What ends a run. It goes to the run's queue directly, where clients may not write."""
-    message = seal(wrap(run, sender, CancelRequest(reason=reason), now=now), user=user)
-    return Publish(message, topology.run_queue(run))
+    """What ends a run."""
+    return _to_leader(run, CancelRequest(reason=reason), sender=sender, now=now, user=user)
+
+
+def resumption(run: str, *, sender: str, now: float, user: str) -> Publish:
+    """What makes a paused run ask those again that it waits for."""
+    return _to_leader(run, ResumeRequest(), sender=sender, now=now, user=user)
+
+
+def _to_leader(run: str, body: Body, *, sender: str, now: float, user: str) -> Publish:
+    """It goes to the run's queue directly, where clients may not write."""
+    return Publish(seal(wrap(run, sender, body, now=now), user=user), topology.run_queue(run))

@@ -6,10 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from fl.cli.frame import frame
 from fl.cli.progress import Progress
-from fl.cli.times import duration
-from fl.cli.view import View
+from fl.cli.times import duration, moment
 from fl.run.events import (
     ClientsAdmitted,
     ClientsReady,
@@ -21,39 +19,11 @@ from fl.run.events import (
     RunEnded,
     Status,
 )
-from fl.run.spec import RunSpec
 from tests.unit.cli.happenings import CLIENTS, INFO, beginning, evaluated, happen, rounds, spec, trained
+from tests.unit.cli.screens import log_of, screen
 
 FINISHED = RunEnded(Status.FINISHED, "all 4 rounds done", best_round=3)
 BRAILLE = re.compile(r"[\u2801-\u28ff]")
-
-
-def view_after(records: list[Record], *, of: RunSpec | None = None, every_s: float = 1.0) -> View:
-    view = View.before("heart-1", of or spec())
-    for happened in happen(records, of=of, every_s=every_s):
-        view = view.after(happened)
-    return view
-
-
-def screen(
-    records: list[Record], *, of: RunSpec | None = None, now: float = 1000.0, width: int = 100, encoding: str = "utf-8"
-) -> str:
-    """What is shown, as plain text."""
-    output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    console = Console(file=output, width=width, color_system=None)
-    with console.capture() as capture:
-        console.print(frame(view_after(records, of=of), now=now))
-    return capture.get()
-
-
-def log_of(records: list[Record], *, of: RunSpec | None = None) -> list[str]:
-    """What is written where there is no terminal."""
-    console = Console(file=io.StringIO(), width=60)
-    with Progress("heart-1", of or spec(), console=console) as progress:
-        for happened in happen(records, of=of):
-            progress.on_event(happened)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
 
 
 # ---- where it stands ------------------------------------------------------------------------------------------------
@@ -122,6 +92,11 @@ def test_time_left_is_guessed_from_the_rounds_so_far() -> None:
 
     # Then 8 rounds of 2.5 s are left, less the 2 s that have gone by
     assert "about 0:18 left" in text
+
+
+@pytest.mark.parametrize("at", [1e300, -1e300, float("nan"), float("inf")])
+def test_a_time_that_somebody_made_up_is_no_error(at: float) -> None:
+    assert moment(at) == "at no time"
 
 
 @pytest.mark.parametrize(
