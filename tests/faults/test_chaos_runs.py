@@ -78,10 +78,21 @@ def test_no_fault_alone_changes_a_bit(fault: Fault, name: str, data: st.DataObje
     assert strike.at >= chances[fault] or schedule.struck == [strike]
 
 
-@each_case
+@pytest.mark.parametrize("name", [case.name for case in SMALL])
 @given(data=st.data())
 @settings(max_examples=250 * TIMES)
 def test_all_faults_together_change_no_bit(name: str, data: st.DataObject) -> None:
+    plan = data.draw(schedules(undisturbed(name)[1]))
+
+    schedule = assert_undisturbed(name, plan)
+
+    event(f"{len(schedule.struck)} faults struck")
+
+
+@pytest.mark.parametrize("name", [case.name for case in BULK])
+@given(data=st.data())
+@settings(max_examples=100 * TIMES)
+def test_all_faults_together_change_no_bit_of_bulk(name: str, data: st.DataObject) -> None:
     plan = data.draw(schedules(undisturbed(name)[1]))
 
     schedule = assert_undisturbed(name, plan)
