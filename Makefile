@@ -21,7 +21,8 @@ PROTOC := $(PROTO_VENV)/bin/python -m grpc_tools.protoc -I proto
 # As many tests at a time as there are cores. Each takes a broker of its own and, with both frameworks, 1 GB: four will do.
 SIDE_BY_SIDE := -n auto --maxprocesses 4
 
-INSTALL := python -m pip install --quiet --disable-pip-version-check
+# Python compiles what it imports, which is less than half of all that comes.
+INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile
 # A virtual environment in $(1), unless one that works is there.
 environment = python=$$(.ci/find-python $(PYTHON)) && \
 	{ $(1)/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear $(1); }
@@ -77,10 +78,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/$(INSTALL) -c constraints.txt -e '.[sklearn]'
 	@touch $@
 
-$(DEV_READY): $(READY)
-	@echo "Adding torch, TensorFlow and tools to $(VENV) (a few minutes)"
+$(DEV_READY): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) with torch, TensorFlow and tools (a few minutes)"
+	@$(call environment,$(VENV))
 	@$(BIN)/$(INSTALL) -c constraints.txt -e '.[dev]'
-	@touch $@
+	@touch $(READY) $@
 
 $(PROTO_READY):
 	@echo "Setting up $(PROTO_VENV)"
