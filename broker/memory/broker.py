@@ -135,7 +135,7 @@ class MemoryBroker:
                 self.leave_ghost(sessions[which], delay_s(rest))
 
     def _take_one_back(self, how: int) -> None:
-        held = [(session, consumer) for session in self._sessions for consumer in session.holders()]
+        held = [(session, consumer) for session in self._sessions for consumer in session.debtors()]
         if held:
             session, consumer = held[how % len(held)]
             session.take_back(self._store, consumer)

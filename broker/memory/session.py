@@ -122,8 +122,8 @@ class MemorySession:
             if self._end is None:
                 self._drop(store, consumer)
 
-    def holders(self) -> list[Consumer]:
-        """Subscriptions to queues that hold deliveries, oldest first."""
+    def debtors(self) -> list[Consumer]:
+        """Subscriptions to which queues have lent something, oldest first."""
         return [consumer for consumer in self._consumers if consumer.lent and consumer.holder.lends]
 
     def take_back(self, store: Store, consumer: Consumer) -> None:
