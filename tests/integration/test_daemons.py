@@ -16,7 +16,8 @@ from fl.run.events import Kind, RoundCommitted, RoundOpened, Status
 from fl.run.spec import RunSpec
 from tests.integration.parties import Parties
 from tests.integration.processes import FRAMEWORKS, Fluffle, alive, fluffle, run_fluffle
-from tests.integration.world import Puppet, make_spec, of_kind, regression, samples, sites_of
+from tests.integration.site_files import data_in, file_of
+from tests.integration.world import Puppet, make_spec, of_kind, regression, run_here, samples, sites_of, until
 
 LONG: RunSpec = make_spec(rounds=2, clients=1, training={"batch_size": 8, "n_epoch": None, "timeout": 2.0})
 """Each round trains for two seconds."""
@@ -107,6 +108,40 @@ async def test_a_daemon_that_is_ended_in_a_training_leaves_no_trainer_and_its_st
             assert outcome.status is Status.FINISHED
             assert [len(one.participants) for one in of_kind(records, RoundCommitted)] == [1] * 4
             assert after.status is Status.FINISHED
+
+
+@pytest.mark.rabbitmq
+async def test_a_daemon_that_is_killed_in_a_training_leaves_no_trainer_and_its_standby_changes_no_bit(
+    rabbit_url: str, memory_url: str, tmp_path: Path
+) -> None:
+    # Given what an undisturbed run comes to, whose optimizer keeps state, and two daemons of one name
+    plain = make_spec(rounds=3, clients=1, evaluate=False, training={"batch_size": 8, "n_epoch": 2_000})
+    optim = {"client_opt": {"lrate": 1e-4, "modules": ["momentum"]}}
+    spec = RunSpec.parse({**plain.model_dump(by_alias=True), "optim": optim}, "test")
+    undisturbed, _ = await run_here(memory_url, spec, {"ant": data_in(tmp_path, "ant")})
+    file = file_of(tmp_path, "ant")
+    with (
+        fluffle("client", file, broker=rabbit_url, folder=tmp_path, name="first") as first,
+        fluffle("client", file, broker=rabbit_url, folder=tmp_path, name="second") as second,
+    ):
+        await until(lambda: " standing_by " in first.log + second.log)
+        serving, standby = (second, first) if " standing_by " in first.log else (first, second)
+        async with Parties(rabbit_url) as parties:
+            submission = await parties.submit(spec)
+            parties.worker()
+            # When the one that serves is killed as it trains in the second round
+            await parties.until_record(submission, lambda one: isinstance(one, RoundOpened) and one.round == 2)
+            trainer = await training(serving)
+            os.kill(serving.pid, signal.SIGKILL)
+            await until(lambda: not alive(trainer))
+            outcome = await parties.outcome(submission)
+            records = await parties.records(submission)
+            await standby.until_logged(" weights_kept ")
+
+    # Then each round was committed once, by one or the other, and no bit is different
+    assert outcome.status is Status.FINISHED
+    assert [one.round for one in of_kind(records, RoundCommitted)] == [1, 2, 3]
+    assert outcome.weights == undisturbed.weights
 
 
 # ---- idle ------------------------------------------------------------------------------------------------------------
