@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
+from broker.base import Stream
+from broker.blocking import BlockingBroker
 from broker.local import LocalRabbit
 
 MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
@@ -15,6 +17,14 @@ _ALARMS: Final = {
     "disk": (("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "64MB")),
 }
 """How to raise each alarm of a node, and how to clear it."""
+
+
+def age(node: LocalRabbit) -> None:
+    """Let a new node have held a stream for a while: the first one of its life is safe only after a second."""
+    with BlockingBroker(node.url) as broker:
+        broker.declare(Stream("first"))
+        broker.delete("first")
+    node.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
 
 @asynccontextmanager

@@ -6,11 +6,11 @@ import pytest
 
 from broker import blob
 from broker.base import Binding, Exchange, Message, Queue, Session, Stream
-from broker.blocking import BlockingBroker
 from broker.connect import open_session
 from broker.errors import Retryable
 from broker.local import LocalRabbit
 from tests.contract.backends import bodies, until
+from tests.rabbit_tools import age
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 
@@ -20,11 +20,8 @@ KILLS = 3
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[LocalRabbit]:
-    """A node that has held a stream for a while: the first one of its life is safe only after a second."""
     with LocalRabbit() as node:
-        with BlockingBroker(node.url) as broker:
-            broker.declare(Stream("first"))
-        node.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
+        age(node)
         yield node
 
 

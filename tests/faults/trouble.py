@@ -1,0 +1,175 @@
+"""A run whose parties all live here, on a broker that gets into trouble."""
+
+import asyncio
+import random
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from broker import topology
+from broker.base import Session
+from broker.connect import open_session
+from broker.errors import NotFound
+from broker.retry import keep_connected
+from fl.client.learner import Data
+from fl.core.data_info import DataInfo
+from fl.core.dataset import Batch, Dataset
+from fl.core.vector import Array
+from fl.main.outcome import Outcome, outcome_of
+from fl.run.events import LeaderStarted, Record, RoundCommitted, RoundOpened
+from fl.run.spec import RunSpec
+from fl.submit.history import follow
+from fl.submit.submission import Submission
+from tests.faults.campaign import LOOK_EVERY_S, PATIENCE_S, Told
+from tests.faults.stage import CLIENTS, data_of, make_run
+from tests.integration.parties import SOON, Parties
+from tests.integration.world import make_spec, regression, run_here, sites_of
+
+WORKERS: Final = ("one", "other")
+ROUNDS: Final = 4
+
+SIZES: Final[Mapping[str, tuple[RunSpec, Mapping[str, Data]]]] = {
+    "small": (make_spec(rounds=ROUNDS), {client: regression(seed) for seed, client in enumerate(CLIENTS)}),
+    "bulk": (make_run(ROUNDS), {client: data_of(client) for client in CLIENTS}),
+}
+"""Weights that travel inside messages, and weights that travel by streams: what is run, and who has which data."""
+
+
+async def calm(url: str, size: str) -> Told:
+    """What a run comes to where nothing happens."""
+    spec, data = SIZES[size]
+    return Told.of(*await run_here(url, spec, data))
+
+
+class Gated(Dataset, register=False):
+    """Samples behind a gate: whoever trains on them waits in the middle of its round until it is opened."""
+
+    name = "gated"
+
+    def __init__(self, behind: Dataset) -> None:
+        self._behind = behind
+        self.gate = threading.Event()
+
+    @property
+    def n_samples(self) -> int:
+        return self._behind.n_samples
+
+    def get_data_specs(self) -> DataInfo:
+        return self._behind.get_data_specs()
+
+    def take(self, index: "slice | Array") -> Batch:
+        assert self.gate.wait(PATIENCE_S), "nobody opened the gate"
+        return self._behind.take(index)
+
+    def describe(self) -> None:
+        return None
+
+
+class Play(Parties):
+    """Two workers, three daemons, and one run. Notes in `said` what each was told of alarms."""
+
+    def __init__(self, url: str, size: str) -> None:
+        super().__init__(url)
+        self.said: defaultdict[str, list[str | None]] = defaultdict(list)
+        self.spec, data = SIZES[size]
+        self._data = {**data, CLIENTS[0]: Data(Gated(data[CLIENTS[0]].train), data[CLIENTS[0]].valid)}
+        self.run: Submission
+
+    async def open(self, name: str) -> Session:
+        self._sessions[name] = await open_session(self.url, name=name, on_blocked=self.said[name].append)
+        return self._sessions[name]
+
+    async def begin(self, *, held: bool) -> None:
+        """Start all parties and submit. `held`: the first client waits in the middle of its round for `let_go`."""
+        if not held:
+            self.let_go()
+        for site in await sites_of(self._data):
+            self.daemon(site)
+        for worker in WORKERS:
+            self.worker(worker)
+        self.run = await self.submit(self.spec)
+
+    def let_go(self) -> None:
+        gated = self._data[CLIENTS[0]].train
+        assert isinstance(gated, Gated)
+        gated.gate.set()
+
+    async def until_said(self, *, clients: int, workers: int) -> None:
+        """Wait until that many have been told of an alarm."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                told = {name for name, said in self.said.items() if said}
+                if len(told & {*CLIENTS}) >= clients and len(told & {*WORKERS}) >= workers:
+                    return
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def until_uploaded(self) -> None:
+        """Wait until the first piece of somebody's update is on the broker."""
+        stream = topology.update_stream(self.run.run, 1, CLIENTS[0])
+        async with asyncio.timeout(PATIENCE_S):
+            while not await _is_there(self.owner, stream):
+                await asyncio.sleep(0)
+            async with await self.owner.read(stream) as chunks:
+                await anext(chunks)
+
+    async def told(self) -> tuple[Told, int]:
+        """What the run came to, and how many leaders it had. A party that fails meanwhile fails the test."""
+
+        async def read(session: Session) -> tuple[Outcome, list[Record]]:
+            outcome = await outcome_of(session, self.run.run, self.spec)
+            return outcome, [each.record async for each in follow(session, self.run.run, self.spec)]
+
+        outcome, records = await self._beside_the_parties(self._persistently(read))
+        return Told.of(outcome, records), sum(isinstance(each, LeaderStarted) for each in records)
+
+    async def _beside_the_parties(
+        self, reading: Awaitable[tuple[Outcome, list[Record]]]
+    ) -> tuple[Outcome, list[Record]]:
+        waiting = asyncio.ensure_future(reading)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.wait({waiting, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+            for task in self._tasks.values():
+                assert not task.done(), task
+            return await waiting
+
+    async def _persistently(
+        self, work: Callable[[Session], Awaitable[tuple[Outcome, list[Record]]]]
+    ) -> tuple[Outcome, list[Record]]:
+        def quiet(*_: object) -> None: ...
+
+        return await keep_connected(
+            lambda: self.open("reader"), work, rng=random.Random(0), on_trouble=quiet, backoff=SOON
+        )
+
+
+@asynccontextmanager
+async def play(url: str, size: str, *, held: bool = False) -> AsyncIterator[Play]:
+    """A run that has begun; all parties end with the block."""
+    async with Play(url, size) as made:
+        await made.begin(held=held)
+        try:
+            yield made
+        finally:
+            made.let_go()
+
+
+async def opened(playing: Play) -> None:
+    await playing.until_record(playing.run, lambda record: isinstance(record, RoundOpened))
+
+
+async def committed(playing: Play) -> None:
+    await playing.until_record(playing.run, lambda record: isinstance(record, RoundCommitted))
+
+
+async def uploading(playing: Play) -> None:
+    await playing.until_uploaded()
+
+
+async def _is_there(session: Session, name: str) -> bool:
+    try:
+        await session.count(name)
+    except NotFound:
+        return False
+    return True
