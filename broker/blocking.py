@@ -23,7 +23,7 @@ from pika.exceptions import (
     UnroutableError,
 )
 
-from broker.address import Address, parse_address
+from broker.address import Address, nobody_answers, parse_addresses, to_try
 from broker.amqp import FROM_FIRST, PERSISTENT, PUSH, arguments, plain_headers, push_of
 from broker.base import Binding, Declarable, Exchange, Message, Queue, QueueCount, Stream
 from broker.errors import (
@@ -75,10 +75,9 @@ class BlockingBroker:
     def __init__(self, url: str, timeout_s: float = 10.0, *, blocked_timeout_s: float = 60.0) -> None:
         if urlsplit(url).scheme == "memory":
             raise Fatal("memory:// has no blocking side: use broker.connect.open_session in an event loop")
-        address = parse_address(url)
-        self.user: Final = address.user
+        self.user: Final = parse_addresses(url)[0].user
         """Who the broker authenticated."""
-        self._connection = _connect(address, timeout_s, blocked_timeout_s)
+        self._connection = _connect(url, timeout_s, blocked_timeout_s)
         self._channel: BlockingChannel | None = None
 
     def __enter__(self) -> Self:
@@ -238,7 +237,18 @@ def _loans(channel: BlockingChannel, queue: str, most: int) -> Iterator[Loan]:
         yield Loan(message, method.exchange, method.routing_key, died_at, channel, method.delivery_tag)
 
 
-def _connect(address: Address, timeout_s: float, blocked_timeout_s: float) -> pika.BlockingConnection:
+def _connect(url: str, timeout_s: float, blocked_timeout_s: float) -> pika.BlockingConnection:
+    """A connection to the first of the URL's hosts that answers."""
+    failures = []
+    for address in to_try(url):
+        try:
+            return _try(address, timeout_s, blocked_timeout_s)
+        except Unreachable as error:
+            failures.append(error)
+    raise nobody_answers(failures)
+
+
+def _try(address: Address, timeout_s: float, blocked_timeout_s: float) -> pika.BlockingConnection:
     parameters = pika.ConnectionParameters(
         host=address.host,
         port=address.port,

@@ -10,7 +10,7 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
-from broker.address import Address, parse_address
+from broker.address import Address, nobody_answers, to_try
 from broker.amqp import PUSH, arguments, push_of
 from broker.base import Binding, Declarable, Exchange, Message, OnBlocked, Queue, QueueCount, Stream
 from broker.errors import NotFound, Retryable, Unreachable, Unroutable
@@ -29,23 +29,34 @@ CLOSE_TIMEOUT_S: Final = 5.0
 async def open_session(
     url: str, *, name: str, heartbeat_s: int, timeout_s: float, on_blocked: OnBlocked
 ) -> "RabbitSession":
-    """Connect as `name`. Raises `Unreachable`, `AccessRefused`, or `Fatal` for a URL that cannot be used.
+    """Connect as `name` to the first of the URL's hosts that answers, each within `timeout_s`.
 
-    A connection over which nothing comes for three times `heartbeat_s` is lost; the broker waits for two.
+    Raises `Unreachable`, `AccessRefused`, or `Fatal` for a URL that cannot be used. A connection over which nothing
+    comes for three times `heartbeat_s` is lost; the broker waits for two.
     """
-    address = parse_address(url)
     _leave_logs_to_the_program()
+    failures = []
+    for address in to_try(url):
+        try:
+            connection = await _try(address, name=name, heartbeat_s=heartbeat_s, timeout_s=timeout_s)
+        except Unreachable as error:
+            failures.append(error)
+            continue
+        Alarm(connection, on_blocked)
+        return RabbitSession(connection, address)
+    raise nobody_answers(failures)
+
+
+async def _try(address: Address, *, name: str, heartbeat_s: int, timeout_s: float) -> AbstractConnection:
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await _connect(address, name=name, heartbeat_s=heartbeat_s)
+            return await _connect(address, name=name, heartbeat_s=heartbeat_s)
     except TimeoutError as error:
         raise Unreachable(f"no broker answered at {address} within {timeout_s:g} s") from error
     except Exception as error:
         if not is_library_error(error):
             raise
         raise translate_connecting(error, address) from error
-    Alarm(connection, on_blocked)
-    return RabbitSession(connection, address)
 
 
 class RabbitSession:

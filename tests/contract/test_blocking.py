@@ -238,6 +238,22 @@ def test_nobody_there_is_unreachable() -> None:
         BlockingBroker(f"amqp://127.0.0.1:{port}/")
 
 
+def test_the_host_that_answers_is_found_among_those_that_do_not(rabbit: LocalRabbit) -> None:
+    dead = ",".join(f"127.0.0.1:{port}" for port in free_ports(3))
+
+    with BlockingBroker(rabbit.url.replace("@", f"@{dead},")) as broker:
+        broker.ping()
+
+
+def test_nobody_there_names_every_host_that_was_tried() -> None:
+    one, other = free_ports(2)
+
+    with pytest.raises(Unreachable) as caught:
+        BlockingBroker(f"amqp://127.0.0.1:{one},127.0.0.1:{other}/")
+
+    assert [str(port) in str(caught.value) for port in (one, other)] == [True, True]
+
+
 def test_who_does_not_answer_in_time_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -66,6 +66,28 @@ async def test_nobody_there_is_unreachable() -> None:
         await open_session(f"amqp://127.0.0.1:{port}/", name="contract")
 
 
+async def test_the_host_that_answers_is_found_among_those_that_do_not(rabbit: LocalRabbit) -> None:
+    # Given
+    dead = ",".join(f"127.0.0.1:{port}" for port in free_ports(3))
+    url = rabbit.url.replace("@", f"@{dead},")
+
+    # When
+    session = await open_session(url, name="contract")
+
+    # Then
+    assert session.user == "guest"
+    await session.close()
+
+
+async def test_nobody_there_names_every_host_that_was_tried() -> None:
+    one, other = free_ports(2)
+
+    with pytest.raises(Unreachable) as caught:
+        await open_session(f"amqp://127.0.0.1:{one},127.0.0.1:{other}/", name="contract")
+
+    assert [str(port) in str(caught.value) for port in (one, other)] == [True, True]
+
+
 async def test_an_unknown_host_is_unreachable() -> None:
     with pytest.raises(Unreachable, match=r"nowhere\.invalid:5672"):
         await open_session("amqp://nowhere.invalid/", name="contract")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.address import parse_address
+from broker.address import parse_addresses, to_try
 from broker.errors import Fatal
 from broker.redact import redact
 
@@ -36,7 +36,7 @@ def test_no_password_survives_redaction(secret: str) -> None:
 
 @given(SECRETS)
 def test_no_text_of_an_address_shows_its_password(secret: str) -> None:
-    address = parse_address(f"amqp://user:{secret}@broker.example/")
+    (address,) = parse_addresses(f"amqp://user:{secret}@broker.example/")
 
     assert secret not in f"{address} {address!r} {address.identity}"
 
@@ -55,13 +55,30 @@ def test_no_text_of_an_address_shows_its_password(secret: str) -> None:
     ],
 )
 def test_an_address_is_read_from_its_url(url: str, found: tuple[str, int, str, str, str]) -> None:
-    address = parse_address(url)
+    (address,) = parse_addresses(url)
 
     assert (address.host, address.port, address.user, address.password, address.vhost) == found
 
 
+def test_several_hosts_share_everything_but_their_ports() -> None:
+    found = parse_addresses("amqp://a:b@one:1,other,[::1]:3/v")
+
+    assert [(each.host, each.port) for each in found] == [("one", 1), ("other", 5672), ("::1", 3)]
+    assert {(each.user, each.password, each.vhost) for each in found} == {("a", "b", "v")}
+
+
+def test_hosts_are_tried_in_an_order_of_chance() -> None:
+    url = "amqp://one,two,three/"
+
+    assert len({tuple(each.host for each in to_try(url)) for _ in range(200)}) == 6
+
+
+def test_no_password_of_several_hosts_survives_redaction() -> None:
+    assert redact("amqp://a:secret@one:1,other:2/v?cafile=x") == "amqp://a:***@one:1,other:2/v"
+
+
 def test_only_amqps_is_encrypted() -> None:
-    assert (parse_address("amqp://h/").tls is None, parse_address("amqps://h/").tls is None) == (True, False)
+    assert (parse_addresses("amqp://h/")[0].tls is None, parse_addresses("amqps://h/")[0].tls is None) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +93,4 @@ def test_only_amqps_is_encrypted() -> None:
 )
 def test_a_url_that_cannot_be_used_is_refused_with_the_reason(url: str, said: str) -> None:
     with pytest.raises(Fatal, match=said):
-        parse_address(url)
+        parse_addresses(url)
