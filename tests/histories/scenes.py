@@ -1,0 +1,366 @@
+"""Runs to record, one for each thing that may happen to a run. What a scene is about is its docstring."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+from unittest.mock import patch
+
+import numpy as np
+
+from broker import topology
+from fl.core.vector import NumpyVector, Role
+from fl.run.events import (
+    ClientsAdmitted,
+    ClientsReturned,
+    LeaderStarted,
+    Record,
+    RoundCommitted,
+    RunPaused,
+    StillWaiting,
+)
+from fl.run.optim import OptimConfig
+from fl.run.spec import RunSpec
+from fl.run.step import LOGIC_VERSION
+from fl.submit.submission import Publish, Submission, cancellation, resumption, submit
+from fl.wire.envelope import Body
+from fl.wire.messages_pb2 import DataInfo, Error, EvaluateReply, InitRequest, TrainReply, TrainRequest
+from fl.wire.records import write_record
+from tests.integration.parties import Parties
+from tests.integration.world import N_FEATURES, Puppet, make_spec, regression, sites_of, until
+
+START: Final = NumpyVector.from_arrays({"coef": np.full((1, N_FEATURES), 0.5), "intercept": np.ones(1)})
+NAMES: Final = ("ant", "bee", "cat", "dog", "elk")
+
+
+@dataclass(slots=True)
+class Stage:
+    """Where a scene plays: a broker of its own, a worker, and one run, which has the name of the scene."""
+
+    parties: Parties
+    run: str
+    submission: Submission = field(init=False)
+
+    async def begin(self, spec: RunSpec, weights: NumpyVector | None = START) -> None:
+        self.submission = Submission(self.run, spec, weights, sender="tester", now=0.0)
+        await submit(self.parties.owner, self.submission)
+        self.parties.worker()
+
+    async def sites(self, *names: str) -> None:
+        """Let daemons take part, with data of their own."""
+        for site in await sites_of({name: regression(NAMES.index(name)) for name in names}):
+            self.parties.daemon(site)
+
+    def puppets(self, *puppets: Puppet) -> None:
+        for puppet in puppets:
+            self.parties.puppet(puppet, self.run)
+
+    async def until(self, *kinds: type[Record]) -> None:
+        """Wait for records of these kinds, in this order."""
+        awaited = list(kinds)
+
+        def are_there(record: Record) -> bool:
+            if isinstance(record, awaited[0]):
+                awaited.pop(0)
+            return not awaited
+
+        await self.parties.until_record(self.submission, are_there)
+
+    async def ask(self, request: Publish) -> None:
+        await self.parties.owner.publish(request.message, routing_key=request.queue)
+
+    async def over(self) -> None:
+        await self.parties.outcome(self.submission)
+        await self.parties.until_closed(self.submission)
+
+
+async def asked(puppet: Puppet, round_: int) -> None:
+    await until(lambda: puppet.was_asked(round_))
+
+
+def withholding(name: str, round_: int) -> Puppet:
+    puppet = Puppet(name)
+    puppet.withhold(round_)
+    return puppet
+
+
+class Failing(Puppet):
+    """Cannot train."""
+
+    async def _reply(self, body: Body) -> Body | None:
+        if isinstance(body, TrainRequest):
+            return Error(code=Error.Code.FAILED, text="no luck", round=body.round, weights_digest=body.weights.digest)
+        return await super()._reply(body)
+
+
+def judging(name: str, loss: float, *, n_samples: int = 10, seconds: float = 0.0) -> Puppet:
+    """A client with a loss, data and a pace of its own."""
+
+    def tell_loss(reply: EvaluateReply) -> None:
+        reply.loss_sum = loss
+
+    def tell_seconds(reply: TrainReply) -> None:
+        reply.seconds = seconds
+
+    info = DataInfo(n_samples=n_samples, n_features=N_FEATURES, input_shape=[0, N_FEATURES])
+    return Puppet(name, info=info, lie=tell_seconds, lie_about_loss=tell_loss)
+
+
+def stepping(spec: RunSpec, preset: str) -> RunSpec:
+    """The same run by another algorithm."""
+    optim = OptimConfig.from_params(preset=preset, client_opt=0.05)
+    return spec.model_copy(update={"optim": optim})
+
+
+# ---- what is learned ---------------------------------------------------------------------------------------------
+
+
+async def plain_averaging(stage: Stage) -> None:
+    """Three sites train and evaluate, and nothing happens to anybody."""
+    await stage.begin(make_spec(rounds=3), weights=None)
+    await stage.sites("ant", "bee", "cat")
+
+
+async def server_optimizer(stage: Stage) -> None:
+    """The server's optimizer has a state that every commit carries on."""
+    await stage.begin(stepping(make_spec(rounds=3, clients=2), "FedAdam"), weights=None)
+    await stage.sites("ant", "bee")
+
+
+async def scaffold(stage: Stage) -> None:
+    """Both sides' optimizers tell each other something; each round asks one of two sites."""
+    spec = make_spec(rounds=5, clients=2, sampling=1, evaluate={"frequency": 2})
+    await stage.begin(stepping(spec, "SCAFFOLD"), weights=None)
+    await stage.sites("ant", "bee")
+
+
+async def bulk_weights(stage: Stage) -> None:
+    """The weights are bulk, and the leader loses its connection in the second round."""
+    size = 50_000
+    start = NumpyVector.from_arrays({"coef": np.full((1, size), 0.5), "intercept": np.ones(1)})
+    info = DataInfo(n_samples=10, n_features=size, input_shape=[0, size])
+    ant, bee = (Puppet(name, info=info, weights=start) for name in ("ant", "bee"))
+    bee.withhold(2)
+    await stage.begin(make_spec(rounds=3, clients=2), start)
+    stage.puppets(ant, bee)
+    await asked(bee, 2)
+    stage.parties.cut("worker")
+    await stage.until(LeaderStarted, LeaderStarted)
+    bee.let_go(2)
+
+
+async def fixed_tensors(stage: Stage) -> None:
+    """The model has a tensor that no round changes."""
+    whole = {**START.arrays(), "scale": np.full(2, 0.25)}
+    await stage.begin(make_spec(rounds=1, clients=1), NumpyVector.from_arrays(whole, {"scale": Role.FIXED}))
+    stage.puppets(Puppet("ant"))
+
+
+# ---- who takes part ----------------------------------------------------------------------------------------------
+
+
+async def late_joiner(stage: Stage) -> None:
+    """A client joins while a round is open, and takes part from the next one on."""
+    ant, late = withholding("ant", 1), Puppet("late")
+    await stage.begin(make_spec(rounds=2, register={"min_clients": 1}))
+    stage.puppets(ant)
+    await asked(ant, 1)
+    stage.puppets(late)
+    await stage.until(ClientsAdmitted, ClientsAdmitted)
+    await until(lambda: bool(late.heard_of(InitRequest)))
+    ant.let_go(1)
+
+
+async def set_aside_and_back(stage: Stage) -> None:
+    """A client that fails twice is set aside; it joins again in the third round, and takes part in the fourth."""
+    ant = withholding("ant", 3)
+    spec = make_spec(rounds=4, register={"min_clients": 1, "max_clients": 2}, set_aside_after=2, evaluate=False)
+    await stage.begin(spec)
+    stage.puppets(ant, Failing("bee"))
+    await asked(ant, 3)
+    stage.puppets(Puppet("bee"))
+    await stage.until(ClientsReturned)
+    ant.let_go(3)
+
+
+async def gone_and_back(stage: Stage) -> None:
+    """A client goes, and its round is committed without it; it comes back in the next, and takes part after that."""
+    ant, bee = withholding("ant", 2), withholding("bee", 1)
+    await stage.begin(make_spec(rounds=3, register={"min_clients": 1, "max_clients": 2}, gone_after=0.2))
+    stage.puppets(ant, bee)
+    await asked(bee, 1)
+    await stage.parties.stop("bee")
+    await asked(ant, 2)
+    stage.puppets(Puppet("bee"))
+    await stage.until(ClientsReturned)
+    ant.let_go(2)
+
+
+async def late_replies(stage: Stage) -> None:
+    """A round closes at its deadline without one client, which is asked again in the next."""
+    slow = withholding("slow", 1)
+    await stage.begin(make_spec(rounds=2, clients=2, deadline=0.5))
+    stage.puppets(Puppet("ant"), slow)
+    await stage.until(RoundCommitted)
+    slow.let_go(1)
+
+
+async def uniform_sampling(stage: Stage) -> None:
+    """Half of the clients are asked, by the name of the run; as many evaluate."""
+    await stage.begin(make_spec(rounds=5, clients=4, seed=None, sampling=0.5, evaluate={"clients": 2}))
+    stage.puppets(*(Puppet(name) for name in NAMES[:4]))
+
+
+async def weighted_sampling(stage: Stage) -> None:
+    """Clients are asked the more often the more samples they have."""
+    await stage.begin(make_spec(rounds=5, clients=5, sampling={"clients": 2, "by": "weighted"}, evaluate=False))
+    stage.puppets(*(judging(name, 1.0, n_samples=10 * number) for number, name in enumerate(NAMES, start=1)))
+
+
+async def sampling_by_loss(stage: Stage) -> None:
+    """More are asked than needed, by their losses and some by chance, and the first replies are taken."""
+    sampling = {"clients": 3, "take": 2, "by": "criterion", "criterion": "loss", "explore": 0.3, "pool": 4}
+    await stage.begin(make_spec(rounds=6, clients=5, sampling=sampling))
+    stage.puppets(*(judging(name, float(loss)) for loss, name in enumerate(NAMES)))
+
+
+async def sampling_by_pace(stage: Stage) -> None:
+    """The fastest are asked, once everybody's pace is known."""
+    sampling = {"clients": 2, "by": "criterion", "criterion": "train-time", "explore": 0.1}
+    await stage.begin(make_spec(rounds=5, clients=4, sampling=sampling, evaluate=False))
+    stage.puppets(*(judging(name, 1.0, seconds=float(number)) for number, name in enumerate(NAMES[:4])))
+
+
+# ---- waiting -----------------------------------------------------------------------------------------------------
+
+
+async def pause_in_a_round(stage: Stage) -> None:
+    """A client that is needed goes in the middle of a round, and comes back after a while."""
+    bee = withholding("bee", 1)
+    with patch("fl.run.decide.FIRST_WORD_S", 0.2):  # else it is told after seconds only
+        await stage.begin(make_spec(rounds=2, clients=2, min_replies=2, gone_after=0.2, patience=60))
+        stage.puppets(Puppet("ant"), bee)
+        await asked(bee, 1)
+        await stage.parties.stop("bee")
+        await stage.until(RunPaused, StillWaiting)
+        stage.puppets(Puppet("bee"))
+        await stage.until(ClientsReturned)
+
+
+async def pause_before_rounds(stage: Stage) -> None:
+    """A client that is needed cannot build the model; another leads when it comes back and can."""
+    await stage.begin(make_spec(rounds=1, clients=2, patience=60))
+    stage.puppets(Puppet("ant"), Puppet("bee", unable="out of memory"))
+    await stage.until(RunPaused)
+    await stage.parties.stop("bee")
+    stage.parties.cut("worker")
+    await stage.until(LeaderStarted, LeaderStarted)
+    stage.puppets(Puppet("bee"))
+
+
+async def pause_resumed(stage: Stage) -> None:
+    """The only client fails; the researcher mends what was wrong, and has it asked again."""
+    await stage.begin(make_spec(rounds=1, clients=1, patience=60))
+    failures = [True]
+
+    def fail_once(reply: TrainReply) -> None:
+        if failures:
+            failures.clear()
+            reply.update.Clear()
+
+    stage.puppets(Puppet("ant", lie=fail_once))
+    await stage.until(RunPaused)
+    await stage.ask(resumption(stage.run, sender="tester", now=0.0, user=stage.parties.owner.user))
+
+
+async def end_of_patience(stage: Stage) -> None:
+    """Too few reply by the deadline, nobody comes back in time, and the run fails with the weights that it has."""
+    bee = withholding("bee", 2)
+    await stage.begin(make_spec(rounds=2, clients=2, min_replies=2, deadline=0.5, patience=0.5))
+    stage.puppets(Puppet("ant"), bee)
+
+
+# ---- who leads ---------------------------------------------------------------------------------------------------
+
+
+async def takeover(stage: Stage) -> None:
+    """A leader is replaced in the middle of a round without noticing, and commits it in vain; another does it again."""
+    ant = withholding("ant", 2)
+    await stage.begin(make_spec(rounds=3, clients=2))
+    stage.puppets(ant, Puppet("bee"))
+    await asked(ant, 2)
+    usurper = write_record("usurper", LeaderStarted("usurper", "by hand", LOGIC_VERSION), number=0, now=0.0)
+    await stage.parties.owner.publish(usurper, routing_key=topology.run_log(stage.run))
+    ant.let_go(2)
+
+
+# ---- endings -----------------------------------------------------------------------------------------------------
+
+
+async def early_stop(stage: Stage) -> None:
+    """The loss is lowest after the second round, and no better after two more; the run leaves the best weights."""
+    losses = {1: 1.0, 2: 0.5, 3: 0.6, 4: 0.7}
+
+    def tell_loss(reply: EvaluateReply) -> None:
+        reply.loss_sum = losses[reply.round]
+
+    early_stop = {"patience": 2, "tolerance": 0.05, "relative": True}
+    await stage.begin(make_spec(rounds=9, clients=2, early_stop=early_stop))
+    stage.puppets(*(Puppet(name, lie_about_loss=tell_loss) for name in ("ant", "bee")))
+
+
+async def cancelled(stage: Stage) -> None:
+    """The researcher ends the run in its second round, and it leaves the weights of the first."""
+    ant = withholding("ant", 2)
+    await stage.begin(make_spec(rounds=3, clients=2))
+    stage.puppets(ant, Puppet("bee"))
+    await asked(ant, 2)
+    await stage.ask(cancellation(stage.run, "seen enough", sender="tester", now=0.0, user=stage.parties.owner.user))
+
+
+async def no_model(stage: Stage) -> None:
+    """One of two clients cannot build the model, and the run waits for nobody."""
+    await stage.begin(make_spec(rounds=1, clients=2, patience=0))
+    stage.puppets(Puppet("ant"), Puppet("bee", unable="out of memory"))
+
+
+async def data_that_do_not_fit(stage: Stage) -> None:
+    """The clients' data have not the same features, so that there is no model for all of them."""
+    narrow = DataInfo(n_samples=10, n_features=2, input_shape=[0, 2])
+    await stage.begin(make_spec(rounds=1, clients=2), weights=None)
+    stage.puppets(Puppet("ant"), Puppet("bee", info=narrow))
+
+
+async def too_few_joined(stage: Stage) -> None:
+    """One of two clients joins within the time of registration."""
+    await stage.begin(make_spec(rounds=1, register={"min_clients": 2, "timeout": 0.5}))
+    stage.puppets(Puppet("ant"))
+
+
+SCENES: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
+    scene.__name__.replace("_", "-"): scene
+    for scene in (
+        plain_averaging,
+        server_optimizer,
+        scaffold,
+        bulk_weights,
+        fixed_tensors,
+        late_joiner,
+        set_aside_and_back,
+        gone_and_back,
+        late_replies,
+        uniform_sampling,
+        weighted_sampling,
+        sampling_by_loss,
+        sampling_by_pace,
+        pause_in_a_round,
+        pause_before_rounds,
+        pause_resumed,
+        end_of_patience,
+        takeover,
+        early_stop,
+        cancelled,
+        no_model,
+        data_that_do_not_fit,
+        too_few_joined,
+    )
+}
