@@ -20,7 +20,7 @@ from fl.client.turn import await_turn
 from fl.errors import BadMessage
 from fl.tasks import together
 from fl.wire.envelope import Body, OtherProtocol, seal, what, wrap
-from fl.wire.messages_pb2 import Error, JoinReply, JoinRequest
+from fl.wire.messages_pb2 import Error, JoinReply, JoinRequest, StopRequest
 from fl.wire.runs import Closed, Submitted, read_announcement
 
 PREFETCH: Final = 64
@@ -62,6 +62,8 @@ class Daemon:
         self._at_rest.set()
         self._asking: set[str] = set()
         """Runs that are being asked whether this site may join: the answer may come before the broker's confirm."""
+        self._asked: set[str] = set()
+        """Runs that this session has asked."""
         self._waiting: deque[str] = deque()
         """Runs to join as soon as one of those served ends."""
         self._ended = 0
@@ -72,8 +74,8 @@ class Daemon:
         with self._drain.heard():
             async with together() as group:
                 self._group = group
-                for job in (self._keep_reading(self._announcements), self._keep_reading(self._requests)):
-                    self._start(job)
+                self._start(self._keep_reading(topology.RUNS.name, self._announcements))
+                self._start(self._keep_reading(self._queue, self._requests))
                 self._start(self._end_when_drained())
                 await self._enough.wait()
                 for task in self._tasks:
@@ -84,7 +86,7 @@ class Daemon:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _keep_reading(self, read: Callable[[], Awaitable[None]]) -> None:
+    async def _keep_reading(self, name: str, read: Callable[[], Awaitable[None]]) -> None:
         """Subscribe again where the broker ends a subscription alone: trainers, and what they work on, stay.
 
         It does so when a request takes longer than it waits for an acknowledgement, and delivers that again.
@@ -97,7 +99,7 @@ class Daemon:
             except NotFound as error:
                 raise Gone(str(error)) from None
             else:
-                raise Gone("it was deleted while this daemon read it")
+                raise Gone(f"{name} was deleted while this daemon read it")
 
     async def _end_when_drained(self) -> None:
         """Answer what is in work, once it is time to go; everything else goes back when the session is closed."""
@@ -134,9 +136,9 @@ class Daemon:
                 self._waiting.remove(run)
             if run in self._inboxes:
                 self._inboxes[run].close()
-        elif run in self._inboxes or run in self._waiting:
+        elif run in self._asked or run in self._waiting:
             pass  # read again, after the loss of the subscription
-        elif len(self._inboxes) < self._site.max_runs:
+        elif run in self._inboxes or len(self._inboxes) < self._site.max_runs:
             await self._join(run)
         else:
             self._waiting.append(run)
@@ -146,6 +148,7 @@ class Daemon:
         if self._drain.wanted:
             return True
         self._asking.add(run)
+        self._asked.add(run)
         try:
             request = JoinRequest(data_info=self._site.data_info, versions={"fluffle": __version__})
             if not await self._send(run, request):
@@ -191,7 +194,10 @@ class Daemon:
         run = letter.run
         if isinstance(letter.request, JoinReply) and run not in self._inboxes and run not in self._asking:
             await settle(letter.delivery)  # to an earlier session: this one asks by itself, if the run still goes on
-        elif not await self._open_inbox(run).put(letter):
+            return
+        if run not in self._asked and not isinstance(letter.request, StopRequest):
+            await self._join(run)  # what is left from an earlier session: its leader must know that this one is new
+        if not await self._open_inbox(run).put(letter):
             self._log.info("delivered_again", run=run)
 
     async def _serve_run(self, run: str, inbox: Inbox) -> None:

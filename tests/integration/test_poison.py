@@ -11,8 +11,17 @@ from broker import topology
 from fl.client.state import StateDirectory
 from fl.core.vector import NumpyVector
 from fl.run.events import Status
-from fl.wire.envelope import Body, seal, wrap
-from fl.wire.messages_pb2 import Classes, DataInfo, JoinReply, RunSubmitted, StopRequest
+from fl.wire.envelope import Body, body_of, seal, unseal, wrap
+from fl.wire.messages_pb2 import (
+    Classes,
+    DataInfo,
+    Error,
+    JoinReply,
+    JoinRequest,
+    RunSubmitted,
+    StopRequest,
+    TrainRequest,
+)
 from fl.wire.tensors import inline
 from tests.integration.parties import Parties
 from tests.integration.world import make_spec, regression, sites_of, until
@@ -52,6 +61,24 @@ async def test_an_answer_to_an_earlier_session_takes_no_place_from_a_run(memory_
         parties.daemon(replace(ant, max_runs=1))
 
         await until_served(parties)
+
+
+async def test_a_request_to_an_earlier_session_is_answered_after_the_news_that_this_one_is_new(memory_url: str) -> None:
+    # Given a request that a daemon did not live to answer
+    (ant,) = await sites_of({"ant": regression(0)})
+    async with Parties(memory_url) as parties:
+        await parties.owner.declare(*topology.client("ant"), *topology.run("trial"))
+        await send(parties, "trial", TrainRequest(round=2))
+
+        # When another takes its place
+        parties.daemon(ant)
+
+        # Then it asks to join before it says that it does not know the run
+        async with await parties.owner.consume(topology.run_queue("trial"), prefetch=2) as letters:
+            first, second = [body_of(unseal((await anext(letters)).message)) for _ in range(2)]
+    assert isinstance(first, JoinRequest)
+    assert isinstance(second, Error)
+    assert second.code == Error.Code.UNINITIALISED
 
 
 async def test_a_queue_that_is_deleted_is_made_again_where_the_daemon_may(memory_url: str) -> None:
