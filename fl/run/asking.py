@@ -26,6 +26,13 @@ def participants(state: RunState, kind: Kind, round_: int) -> tuple[str, ...]:
     return tuple(sorted(chosen))
 
 
+def fewest(spec: RunSpec, trained: int) -> int:
+    """Clients without which no round can be opened: those that the run was to start with, and later enough to reply."""
+    if not trained:
+        return spec.run.registration.min_clients
+    return spec.run.min_replies if isinstance(spec.run.min_replies, int) else 1
+
+
 def needed(spec: RunSpec, opened: RoundOpened) -> int:
     """Replies without which this round cannot be committed."""
     return count(spec.run.min_replies, len(opened.participants))

@@ -269,7 +269,7 @@ def _on_time_passed(state: RunState, seconds: float) -> Decision:
 
 def _on_resume(state: RunState) -> Decision:
     """Ask everybody again that a paused run could go on with, whatever was held against them."""
-    reason = state.paused
+    reason = None if state.seen.folding else state.paused
     if reason is None:
         return state, (Drop("the run is not paused"),)
     given_up = tuple(name for name in sorted(state.clients) if _is_given_up(state, name))

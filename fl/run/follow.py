@@ -6,7 +6,7 @@ from typing import Final
 from fl.core.data_info import combine
 from fl.core.early_stopping import EarlyStopping
 from fl.errors import FluffleError
-from fl.run.asking import participants
+from fl.run.asking import fewest, participants
 from fl.run.closing import close_when_complete
 from fl.run.commands import (
     Append,
@@ -183,7 +183,7 @@ def following(state: RunState) -> Record:
         return end(state, Status.FINISHED, f"early stopping after round {state.trained}")
     if state.trained >= run.rounds and not evaluates:
         return end(state, Status.FINISHED, f"all {run.rounds} rounds done")
-    least = run.registration.min_clients
+    least = fewest(state.spec, state.trained)
     if len(state.ready) < least:
         lost = listing(state.lacking)
         return too_few(state, f"{len(state.ready)} of at least {least} clients can take part{lost}")

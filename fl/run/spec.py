@@ -54,7 +54,7 @@ class RegisterConfig(Config):
     """
 
     min_clients: PositiveInt = 1
-    """Fewer are too few, also later: the run pauses while fewer are left."""
+    """Fewer are too few to begin with; later, `min_replies` says how many it takes."""
     max_clients: PositiveInt | None = None
     """Further ones are refused; without it there is room for all."""
     timeout: Seconds | None = None

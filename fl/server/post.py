@@ -1,7 +1,6 @@
 """What a leader waits for, in one queue: deliveries, timers that run out, and clients that are gone."""
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from broker import topology
@@ -78,11 +77,11 @@ class Post:
     async def look_out(self) -> None:
         """Tell that time passes, and report awaited clients that are gone."""
         absent_since: dict[str, float] = {}
-        told = time.monotonic()
+        told = asyncio.get_running_loop().time()
         while True:
             await asyncio.sleep(min(LOOK_EVERY_S, self._gone_after_s / 4))
             absent = {client for client in self.awaited if await self._is_absent(client)}
-            now = time.monotonic()
+            now = asyncio.get_running_loop().time()
             absent_since = {client: absent_since.get(client, now) for client in absent}
             gone = tuple(sorted(client for client, since in absent_since.items() if now - since >= self._gone_after_s))
             self._queue.put_nowait(TimePassed(now - told))

@@ -5,10 +5,11 @@ It keeps nothing: whatever it knows it has read from the broker, and another wor
 
 import uuid
 from collections.abc import AsyncIterator
+from typing import Final
 
 from broker import topology
 from broker.base import Message, Session
-from broker.errors import NotFound, Retryable, SubscriptionLost
+from broker.errors import NotFound, Rejected, Retryable, SubscriptionLost
 from broker.topology import MARKER
 from fl.errors import BadMessage
 from fl.log import EventLog
@@ -22,6 +23,9 @@ from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import Baton
 from fl.wire.runs import Closed, Submitted, read_announcement
 
+MOST_REFUSALS: Final = 5
+"""Times that the broker may refuse what a leader asks, before this worker leaves the run to others."""
+
 
 async def serve(seat: Seat) -> None:
     """Attend every run, the present and the coming ones, until the session is lost."""
@@ -32,12 +36,18 @@ async def serve(seat: Seat) -> None:
             if submitted.run not in found:  # a submitter that lost its connection announces again
                 found.add(submitted.run)
                 seat.log.info("run_found", run=submitted.run)
-                group.create_task(attend(seat, submitted))
+                group.create_task(_attend_once(seat, submitted, found))
+
+
+async def _attend_once(seat: Seat, submitted: Submitted, found: set[str]) -> None:
+    """A run that is announced again after its end, by a submitter that lost its connection, is ended again."""
+    await attend(seat, submitted)
+    found.discard(submitted.run)
 
 
 async def attend(seat: Seat, submitted: Submitted) -> None:
     """Stand by one run until it is over, and lead it whenever the broker says so."""
-    quarantine = Quarantine()
+    quarantine, refusals = Quarantine(), 0
     while True:
         try:
             deliveries = await seat.session.consume(
@@ -58,6 +68,12 @@ async def attend(seat: Seat, submitted: Submitted) -> None:
             except (StartOver, SubscriptionLost) as error:
                 seat.log.warning("leading_again", run=submitted.run, reason=error)
                 continue
+            except Rejected as error:  # what it used was deleted: it was replaced, and has not noticed yet
+                refusals += 1
+                if refusals <= MOST_REFUSALS:
+                    seat.log.warning("leading_again", run=submitted.run, reason=error)
+                    continue
+                seat.log.exception("run_left_to_others", run=submitted.run)
             except Outdated as error:
                 seat.log.warning("stands_back", run=submitted.run, reason=error)
             except BadMessage as error:

@@ -11,7 +11,7 @@ from fl.client.setup import site_from_data
 from fl.core.checkpoint import Checkpointer
 from fl.core.vector import NumpyVector
 from fl.main.initial import load_initial
-from fl.run.events import Kind, Note, RoundCommitted, RoundOpened, Status
+from fl.run.events import Cause, Kind, Note, RoundCommitted, RoundOpened, Status
 from fl.run.spec import RunSpec
 from fl.wire.envelope import Body
 from fl.wire.messages_pb2 import Error, EvaluateReply, EvaluateRequest, TrainRequest
@@ -53,7 +53,7 @@ async def test_a_round_goes_on_with_the_first_replies_and_the_weights_are_theirs
         (committed,) = of_kind(await parties.records(submission), RoundCommitted)
 
     assert [result.client for result in committed.participants] == ["ant", "bee"]
-    assert committed.dropped == (Note("cat", "not among the first 2 to answer"),)
+    assert committed.dropped == (Note("cat", "not among the first 2 to answer", Cause.LATE),)
     assert outcome.weights is not None
     np.testing.assert_allclose(outcome.weights.flat, START.flat * 0.9)
 
@@ -213,14 +213,14 @@ async def test_a_round_closes_at_its_deadline_with_enough_replies(memory_url: st
 
     assert outcome.status is Status.FINISHED
     assert [result.client for result in committed.participants] == ["ant", "bee"]
-    assert committed.dropped == (Note("cat", "no answer in time"),)
+    assert committed.dropped == (Note("cat", "no answer in time", Cause.LATE),)
 
 
 async def test_a_round_with_too_few_replies_at_its_deadline_ends_the_run(memory_url: str) -> None:
     ant, bee, cat = (Puppet(name) for name in NAMES)
     cat.withhold(1)
     async with Parties(memory_url) as parties:
-        submission = await parties.submit(make_spec(rounds=1, deadline=0.5, min_replies=3), START)
+        submission = await parties.submit(make_spec(rounds=1, deadline=0.5, min_replies=3, patience=0), START)
         parties.worker()
         for puppet in (ant, bee, cat):
             parties.puppet(puppet, submission.run)

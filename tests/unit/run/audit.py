@@ -232,13 +232,19 @@ class Audit:
         able = self._able()
         assert opened.participants == tuple(sorted(set(opened.participants) & able)), "only who can take part"
         assert len(opened.participants) == self._n_asked(opened.kind, len(able))
-        assert len(able) >= self.spec.run.registration.min_clients
+        assert len(able) >= self._fewest()
         self.open, self.answered, self.failed, self.paused = opened, {}, set(), False
 
     def _able(self) -> set[str]:
         """Who can build the model, is there, and does not fail time and again."""
         most = self.spec.run.set_aside_after or math.inf
         return {name for name in self.ready - self.away if self.failures[name] < most}
+
+    def _fewest(self) -> int:
+        if not self.trained:
+            return self.spec.run.registration.min_clients
+        least = self.spec.run.min_replies
+        return least if isinstance(least, int) else 1
 
     def _check_room(self) -> None:
         most = self.spec.run.registration.max_clients
@@ -247,7 +253,7 @@ class Audit:
     def _pause(self) -> None:
         assert self.spec.run.patience != 0, "this run waits for nobody"
         if self.open is None:
-            assert len(self._able()) < self.spec.run.registration.min_clients
+            assert len(self._able()) < self._fewest()
         else:
             assert len(self.answered) < number_of(self.spec.run.min_replies, len(self.open.participants))
         self.paused = True

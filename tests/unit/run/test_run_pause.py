@@ -127,16 +127,6 @@ def test_too_few_clients_pause_a_run(row: Row) -> None:
     check(row)
 
 
-def test_a_run_pauses_between_rounds_when_too_few_clients_are_left() -> None:
-    # Given: the evaluation after a round in which one of two was gone
-    state = a_state(BOTH, *AWAY[:-1], scored("a"))
-    # When
-    commands = commands_about(state, scores("a", loss=0.5))
-    # Then
-    assert commands[0] == Append((evaluated(1, "a", loss=0.5), RunPaused(f"{TOO_FEW}; b: gone")))
-    assert commands[-1] == WAIT_A_MINUTE
-
-
 def test_a_run_waits_for_a_day_unless_it_is_told_otherwise() -> None:
     spec = a_spec(register=2, min_replies=2, patience=None)
     assert commands_about(a_state(spec, *OPEN), TimeUp(Timer.ROUND))[-1] == SetTimer(Timer.PAUSE, A_DAY_S)
@@ -312,6 +302,13 @@ def test_a_pause_ends(row: Row) -> None:
         ResumeAsked(),
         (SendInit("b"), Append((RunPaused(TOO_FEW),)), WAIT_A_MINUTE),
     ),
+    Row(
+        "nobody where enough have answered meanwhile",
+        PATIENT,
+        (*PAUSED, reply("b")),
+        ResumeAsked(),
+        (Drop("the run is not paused"),),
+    ),
     Row("nobody where nothing is paused", PATIENT, OPEN, ResumeAsked(), (Drop("the run is not paused"),)),
 )
 def test_resuming_asks_again(row: Row) -> None:
@@ -331,7 +328,7 @@ def test_a_new_leader_keeps_a_round_that_is_paused_open_and_waits_for_what_is_le
 
 
 def test_a_new_leader_does_not_log_a_pause_between_rounds_again() -> None:
-    assert resume(a_state(BOTH, *AWAY, RunPaused(TOO_FEW), SECOND)) == (WAIT_A_MINUTE,)
+    assert resume(a_state(PATIENT, *AWAY, RunPaused(TOO_FEW), SECOND)) == (WAIT_A_MINUTE,)
 
 
 # ---- what is logged of waiting ---------------------------------------------------------------------------------------
