@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from broker.connect import open_session
 from broker.errors import Retryable
 from broker.retry import Backoff, keep_connected
 from fl.client.daemon import serve as serve_client
+from fl.client.drain import Drain
 from fl.client.setup import site_from_data
 from fl.client.state import StateDirectory
 from fl.log import get_log
@@ -25,7 +27,7 @@ from fl.server.leader import Seat
 from fl.server.worker import serve as serve_worker
 from tests.faults.mortal import Fate, MortalSession
 from tests.faults.points import Point
-from tests.faults.stage import data_of
+from tests.faults.stage import N_FEATURES, data_of
 
 Kind = Literal["worker", "daemon"]
 
@@ -39,6 +41,8 @@ class Role:
     url: str
     folder: Path
     heartbeat_s: int = 5
+    n_features: int = N_FEATURES
+    """Of a daemon's data, and so of the models that it can train."""
 
     @property
     def log(self) -> Path:
@@ -51,12 +55,14 @@ def play(role: Role, point: Point | None, by: signal.Signals) -> None:
     logging.basicConfig(filename=role.log, level="INFO", force=True, format="%(asctime)s %(name)s: %(message)s")
     for chatty in ("aiormq", "aio_pika"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    asyncio.run(_serve(role, Fate(point, get_log("victim", role=role.name), by=by)))
+    with suppress(asyncio.CancelledError):  # by SIGTERM
+        asyncio.run(_serve(role, Fate(point, get_log("victim", role=role.name), by=by)))
 
 
 async def _serve(role: Role, fate: Fate) -> None:
-    log = get_log("victim", role=role.name)
-    work = await _work(role)
+    log, drain = get_log("victim", role=role.name), Drain()
+    _heed_sigterm(drain)
+    work = await _work(role, drain)
 
     async def connect() -> Session:
         session = await open_session(role.url, name=role.name, heartbeat_s=role.heartbeat_s)
@@ -75,14 +81,26 @@ async def _serve(role: Role, fate: Fate) -> None:
     )
 
 
-async def _work(role: Role) -> Callable[[Session], Awaitable[None]]:
+def _heed_sigterm(drain: Drain) -> None:
+    """A daemon finishes what is in work; a worker, which hears of no drain, ends at once."""
+    main = asyncio.current_task()
+    assert main is not None, "called from a task"
+
+    def end() -> None:
+        if not drain.begin():
+            main.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+
+
+async def _work(role: Role, drain: Drain) -> Callable[[Session], Awaitable[None]]:
     if role.kind == "worker":
         log = get_log("fl.server", worker=role.name)
         return lambda session: serve_worker(Seat(session, role.name, time.time, log))
     state = StateDirectory(role.folder / f"state-{role.name}")
-    site = await site_from_data(role.name, data_of(role.name), state=state)
+    site = await site_from_data(role.name, data_of(role.name, role.n_features), state=state)
     site = replace(site, checkpoint=role.folder / f"kept-{role.name}")
-    return lambda session: serve_client(site, session)
+    return lambda session: serve_client(site, session, drain)
 
 
 def _end_with_the_parent() -> None:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Final
 
-from tests.faults.stage import CLIENTS, data_of
+from tests.faults.stage import CLIENTS, N_FEATURES, data_of
 
 NEEDED: Final = (
     "broker.rabbitmq",
@@ -13,6 +13,7 @@ NEEDED: Final = (
     "fl.core.optimizer.momentum",
     "fl.core.optimizer.scaffold",
     "safetensors.numpy",
+    "tests.faults.soak_play",
     "tests.faults.victim",
 )
 """Modules; most of them are otherwise imported when a run names them."""
@@ -20,4 +21,4 @@ NEEDED: Final = (
 for _module in NEEDED:
     import_module(_module)
 for _client in CLIENTS:
-    data_of(_client)
+    data_of(_client, N_FEATURES)

@@ -1,0 +1,131 @@
+"""The parties of a soak: processes, each on a wire of its own, that can be hit and come back."""
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from tests.faults.campaign import Scene
+from tests.faults.soak_faults import HEARTBEAT_S, Fault, What
+from tests.faults.stage import CLIENTS
+from tests.faults.troupe import Troupe
+from tests.faults.victim import Kind, Role
+from tests.rabbit_tools import Cuttable
+
+ENDS_BY: Final = {0, -signal.SIGTERM}
+"""Exit codes after SIGTERM; the second where it came before the process had heard of it."""
+
+Pause = Callable[[float], Awaitable[None]]
+"""Let so many seconds go by, or fewer where the run is over before."""
+
+
+class Party:
+    """A worker or a daemon: one process after another, on one wire."""
+
+    def __init__(self, players: Troupe, role: Role, wire: Cuttable) -> None:
+        self.role = role
+        self.in_trouble = False
+        self._players = players
+        self._wire = wire
+        self._victim = players.start(role)
+
+    def check_alive(self) -> None:
+        """Raises `AssertionError` where it has ended, and nobody has killed it."""
+        code = self._victim.exit_code
+        if code is not None and not self.in_trouble:
+            raise AssertionError(f"{self.role.name} ended by itself with {code}:\n{self._victim.last_words}")
+
+    async def suffer(self, what: What, lasts_s: float, pause: Pause) -> None:
+        """Be hit, and come back."""
+        self.in_trouble = True
+        match what:
+            case What.KILL | What.KILL_BOTH:
+                await self._die(signal.SIGKILL, {-signal.SIGKILL})
+                await pause(lasts_s)
+                self._victim = self._players.start(self.role)
+            case What.END:
+                await self._die(signal.SIGTERM, ENDS_BY)
+                await pause(lasts_s)
+                self._victim = self._players.start(self.role)
+            case What.CUT:
+                self._wire.cut()
+            case What.FREEZE:
+                self._wire.freeze()
+                await pause(lasts_s)
+                self._wire.cut()
+            case What.STALL | What.STOP:
+                self._victim.send(signal.SIGSTOP)
+                await pause(lasts_s)
+                self._victim.send(signal.SIGCONT)
+        self.in_trouble = False
+
+    async def become(self, role: Role) -> None:
+        """Play another role from now on."""
+        if role != self.role:
+            await self._die(signal.SIGKILL, {-signal.SIGKILL})
+            self.role = role
+            self._victim = self._players.start(role)
+
+    async def leave(self) -> None:
+        self._victim.end()
+        await self._wire.stop()
+
+    async def _die(self, by: signal.Signals, codes: set[int]) -> None:
+        self._victim.send(by)
+        code = await self._victim.until_dead()
+        assert code in codes, f"{self.role.name} ended with {code} by {by.name}:\n{self._victim.last_words}"
+        self._wire.cut()  # the broker hears of a dead process at once, also of one that left something unread
+
+
+class Cast:
+    """All parties of a soak, by name."""
+
+    def __init__(self) -> None:
+        self.parties: dict[str, Party] = {}
+
+    @property
+    def workers(self) -> list[str]:
+        return [name for name, party in self.parties.items() if party.role.kind == "worker"]
+
+    @property
+    def daemons(self) -> list[str]:
+        return [name for name, party in self.parties.items() if party.role.kind == "daemon"]
+
+    def check_alive(self) -> None:
+        for party in self.parties.values():
+            party.check_alive()
+
+    async def serve(self, n_features: int) -> None:
+        """Give the daemons data of so many features."""
+        for name in self.daemons:
+            party = self.parties[name]
+            await party.become(replace(party.role, n_features=n_features))
+
+    def hit(self, fault: Fault) -> list[Party]:
+        """Those who are there to be hit."""
+        return [party for party in (self.parties[name] for name in fault.whom) if not party.in_trouble]
+
+
+@asynccontextmanager
+async def cast(scene: Scene, folder: Path, n_workers: int) -> AsyncIterator[Cast]:
+    """So many workers and a daemon for each client; all end with the block."""
+    made = Cast()
+    kinds: dict[str, Kind] = {f"worker-{number}": "worker" for number in range(1, n_workers + 1)}
+    kinds |= dict.fromkeys(CLIENTS, "daemon")
+    try:
+        for name, kind in kinds.items():
+            wire = await Cuttable(urlsplit(scene.url).port or 0).start()
+            role = Role(kind, name, _through(scene.url, wire), folder, heartbeat_s=HEARTBEAT_S)
+            made.parties[name] = Party(scene.players, role, wire)
+        yield made
+    finally:
+        for party in made.parties.values():
+            await party.leave()
+
+
+def _through(url: str, wire: Cuttable) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{wire.port}"))
