@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from fl.examples.diabetes.clinics import LEAST, SCALES, load_clinics, together
 from fl.examples.diabetes.study import MODELS, Result, compare, spec_of
 
 
-def result(framework: str, *, seed: int = 0, rounds: int = 40) -> Result:
-    spec = spec_of(framework, clinics=6, rounds=rounds, seed=seed)
-    return asyncio.run(compare(f"memory://{secrets.token_hex(4)}", spec, *load_clinics(seed=seed)))
+@cache
+def result(framework: str) -> Result:
+    spec = spec_of(framework, clinics=6, rounds=40, seed=0)
+    return asyncio.run(compare(f"memory://{secrets.token_hex(4)}", spec, *load_clinics(seed=0)))
 
 
 def test_every_patient_is_at_one_clinic_or_held_out() -> None:
