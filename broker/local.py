@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -9,14 +10,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from broker.erlang import PortMapper, find
 from broker.errors import Fatal
 from broker.processes import GuardedProcess, free_ports
 
-_PLACES: Final = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin", "/opt/homebrew/sbin", "/opt/rabbitmq/sbin")
-_NODE: Final = "fluffle@localhost"
 _LOOPBACK_ONLY: Final = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 _AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 _POLL_S: Final = 0.05
@@ -24,11 +25,21 @@ _TAIL_LINES: Final = 60
 """A failed start gives its reason about 50 lines before the end of its log."""
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a node is called in its cluster, and what it shares with the others."""
+
+    name: str
+    cookie: str
+    mapper: PortMapper
+
+
 class LocalRabbit:
     """One node with ports, port mapper, cookie and data of its own; nothing else on the machine sees it.
 
     Data stay in `directory` for the next start; without one they go to a temporary directory and vanish with
-    the node. `extra_config` adds lines to `rabbitmq.conf`. Raises `Fatal` where RabbitMQ is not installed.
+    the node. `extra_config` adds lines to `rabbitmq.conf`; `membership` makes it one of several (`broker.cluster`).
+    Raises `Fatal` where RabbitMQ is not installed.
     """
 
     def __init__(
@@ -39,14 +50,16 @@ class LocalRabbit:
         heartbeat_s: int = 60,
         extra_config: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        membership: Membership | None = None,
     ) -> None:
-        self._server_command = _find("rabbitmq-server")
-        self._ctl_command = _find("rabbitmqctl")
-        self._epmd_command = _find("epmd")
+        self._server_command = find("rabbitmq-server")
+        self._ctl_command = find("rabbitmqctl")
         self._kept = directory
         self._timeout_s = timeout_s
-        free = free_ports(3)
-        self._port, self._dist_port, self._epmd_port = port or free[0], free[1], free[2]
+        self._alone = membership is None
+        self._membership = membership or Membership("fluffle@localhost", secrets.token_hex(16), PortMapper())
+        free = free_ports(2)
+        self._port, self._dist_port = port or free[0], free[1]
         self._config = {
             "listeners.tcp.1": f"127.0.0.1:{self._port}",
             "heartbeat": str(heartbeat_s),
@@ -54,7 +67,6 @@ class LocalRabbit:
             "log.console": "false",
         } | dict(extra_config or {})
         self._directory: Path | None = None
-        self._epmd: GuardedProcess | None = None
         self._server: GuardedProcess | None = None
 
     @property
@@ -79,9 +91,8 @@ class LocalRabbit:
         if self._server is not None and self._kept is not None:
             self._server.terminate(self._timeout_s)
         self.kill()
-        if self._epmd is not None:
-            self._epmd.kill()
-            self._epmd = None
+        if self._alone:
+            self._membership.mapper.stop()
         if self._directory is not None and self._kept is None:
             shutil.rmtree(self._directory)
         self._directory = None
@@ -100,7 +111,7 @@ class LocalRabbit:
     def ctl(self, *arguments: str, secret: str | None = None) -> str:
         """Run `rabbitmqctl` and return its output; `secret` goes to its standard input. Raises `Fatal`."""
         done = subprocess.run(  # noqa: S603 - RabbitMQ's own tool, without a shell
-            [self._ctl_command, "--quiet", "--node", _NODE, *arguments],
+            [self._ctl_command, "--quiet", "--node", self._membership.name, *arguments],
             env=self._environment(),
             input=secret or "",
             capture_output=True,
@@ -141,9 +152,15 @@ class LocalRabbit:
         lines = "".join(f"{key} = {value}\n" for key, value in self._config.items())
         self._file("rabbitmq.conf").write_text(lines)
         self._file("enabled_plugins").write_text("[].\n")
-        # A port mapper of our own, as our child: the one that Erlang starts by itself outlives the node.
-        command = [self._epmd_command, "-address", "127.0.0.1", "-port", str(self._epmd_port)]
-        self._epmd = GuardedProcess(command, env=self._environment(), output=self._log_directory / "epmd.log")
+        self._write_cookie(self._file(".erlang.cookie"))
+        self._membership.mapper.start(self._log_directory / "epmd.log")
+
+    def _write_cookie(self, file: Path) -> None:
+        """Write down what nodes know each other by, for our eyes only; a kept directory has one already."""
+        if not file.exists():
+            file.touch(0o600)
+            file.write_text(self._membership.cookie)
+            file.chmod(0o400)
 
     def _start_server(self) -> None:
         output = self._log_directory / "startup.log"
@@ -169,9 +186,9 @@ class LocalRabbit:
             "LANG": "C.UTF-8",
             "HOME": str(self._file("")),
             "ERL_CRASH_DUMP_SECONDS": "0",
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_PORT": str(self._membership.mapper.port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": _NODE,
+            "RABBITMQ_NODENAME": self._membership.name,
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _LOOPBACK_ONLY,
             "RABBITMQ_CTL_ERL_ARGS": _LOOPBACK_ONLY,
@@ -196,15 +213,6 @@ class LocalRabbit:
         logs = sorted(self._log_directory.glob("*.log"), key=lambda log: log.stat().st_mtime)
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
         return "\n".join(lines[-_TAIL_LINES:])
-
-
-def _find(program: str) -> str:
-    # The packages' wrappers in sbin change the user and the directory; the scripts behind them do not.
-    places = os.pathsep.join([*_PLACES, os.environ.get("PATH", os.defpath)])
-    found = shutil.which(program, path=places)
-    if found is None:
-        raise Fatal(f"{program} is not installed here: `apt-get install rabbitmq-server`, or use another broker's URL")
-    return found
 
 
 def _speaks_amqp(port: int) -> bool:

@@ -105,7 +105,7 @@ def test_a_node_that_cannot_start_says_why_and_leaves_nothing() -> None:
 
 
 def test_without_rabbitmq_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.local._PLACES", ())
+    monkeypatch.setattr("broker.erlang._PLACES", ())
     monkeypatch.setenv("PATH", "/nonexistent")
 
     with pytest.raises(Fatal, match="apt-get install rabbitmq-server"):
