@@ -1,6 +1,6 @@
 """The runs of a soak: each has something else that must survive, and none is ever done without a client."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fl.run.spec import RunSpec
@@ -22,11 +22,12 @@ ALL_ARE_AWAITED: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A spec, and how many features the data have that it trains on."""
+    """A spec, how many features the data have that it trains on, and whose trainers are processes."""
 
     name: str
     spec: RunSpec
     n_features: int = FEW_FEATURES
+    processes: tuple[str, ...] = ()
 
 
 def _case(name: str, optim: dict[str, Any], *, rounds: int, n_features: int = FEW_FEATURES, **run: Any) -> Case:
@@ -35,9 +36,13 @@ def _case(name: str, optim: dict[str, Any], *, rounds: int, n_features: int = FE
     return Case(name, spec, n_features)
 
 
-CASES: Final = (
+SHORT: Final = (
     _case("stateful", {"preset": "FedAdam", "client_opt": {"lrate": 0.01, "modules": ["momentum"]}}, rounds=20),
-    _case("scaffold", {"preset": "SCAFFOLD", "client_opt": 0.01}, rounds=20),
     _case("bulk", OPTIM, rounds=10, n_features=BULK_FEATURES),
+    _case("scaffold", {"preset": "SCAFFOLD", "client_opt": 0.01}, rounds=20),
     _case("sampling", {"client_opt": 0.01}, rounds=20, sampling=2, evaluate={"clients": 2}),
 )
+MOMENTUM_TOO: Final = {"preset": "SCAFFOLD", "client_opt": {"lrate": 0.01, "modules": ["momentum"]}}
+PROCESSES: Final = replace(_case("processes", MOMENTUM_TOO, rounds=10), processes=("cat",))
+"""A trainer that dies makes its client fail in its round, and the run pause; it takes seconds to start."""
+CASES: Final = (*SHORT, PROCESSES)

@@ -1,18 +1,20 @@
 """The parties of a soak: processes, each on a wire of its own, that can be hit and come back."""
 
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from tests.faults.campaign import Scene
+from tests.faults.soak_cases import Case
 from tests.faults.soak_faults import HEARTBEAT_S, Fault, What
 from tests.faults.stage import CLIENTS
 from tests.faults.troupe import Troupe
-from tests.faults.victim import Kind, Role
+from tests.faults.victim import Kind, Role, TrainerKind
 from tests.rabbit_tools import Cuttable
 
 ENDS_BY: Final = {0, -signal.SIGTERM}
@@ -50,6 +52,10 @@ class Party:
                 await self._die(signal.SIGTERM, ENDS_BY)
                 await pause(lasts_s)
                 self._victim = self._players.start(self.role)
+            case What.KILL_TRAINER:
+                for trainer in self._victim.children:
+                    with suppress(ProcessLookupError):  # it has just ended
+                        os.kill(trainer, signal.SIGKILL)
             case What.CUT:
                 self._wire.cut()
             case What.FREEZE:
@@ -59,12 +65,22 @@ class Party:
             case What.STALL | What.STOP:
                 self._victim.send(signal.SIGSTOP)
                 await pause(lasts_s)
+                if what is What.STOP:
+                    self._wire.cut()  # the broker has done so long ago, and a wire does not pass a reset on
                 self._victim.send(signal.SIGCONT)
         self.in_trouble = False
+
+    def can_suffer(self, what: What) -> bool:
+        return what is not What.KILL_TRAINER or self.role.trainer == "process"
+
+    def is_there(self, what: What) -> bool:
+        """Whether there is something to hit now."""
+        return not self.in_trouble and (what is not What.KILL_TRAINER or bool(self._victim.children))
 
     async def become(self, role: Role) -> None:
         """Play another role from now on."""
         if role != self.role:
+            role.write_data()
             await self._die(signal.SIGKILL, {-signal.SIGKILL})
             self.role = role
             self._victim = self._players.start(role)
@@ -77,7 +93,7 @@ class Party:
         self._victim.send(by)
         code = await self._victim.until_dead()
         assert code in codes, f"{self.role.name} ended with {code} by {by.name}:\n{self._victim.last_words}"
-        self._wire.cut()  # the broker hears of a dead process at once, also of one that left something unread
+        self._wire.cut()  # the system resets what a dead process has left unread, which a wire does not pass on
 
 
 class Cast:
@@ -98,15 +114,19 @@ class Cast:
         for party in self.parties.values():
             party.check_alive()
 
-    async def serve(self, n_features: int) -> None:
-        """Give the daemons data of so many features."""
+    async def serve(self, case: Case) -> None:
+        """Give the daemons the data, and the trainers, of a run."""
         for name in self.daemons:
             party = self.parties[name]
-            await party.become(replace(party.role, n_features=n_features))
+            trainer: TrainerKind = "process" if name in case.processes else "thread"
+            await party.become(replace(party.role, n_features=case.n_features, trainer=trainer))
+
+    def can_suffer(self, fault: Fault) -> bool:
+        return all(self.parties[name].can_suffer(fault.what) for name in fault.whom)
 
     def hit(self, fault: Fault) -> list[Party]:
         """Those who are there to be hit."""
-        return [party for party in (self.parties[name] for name in fault.whom) if not party.in_trouble]
+        return [party for name in fault.whom if (party := self.parties[name]).is_there(fault.what)]
 
 
 @asynccontextmanager

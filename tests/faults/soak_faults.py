@@ -20,6 +20,7 @@ class What(Enum):
     STALL = "stall", 2
     STOP = "stop", 1
     END = "end", 1
+    KILL_TRAINER = "kill the trainer of", 4
 
     def __init__(self, verb: str, weight: int) -> None:
         self.verb = verb
@@ -28,7 +29,7 @@ class What(Enum):
     @property
     def kills(self) -> bool:
         """Whether a process or a connection is lost for sure; whoever only halts may go on as if nothing had been."""
-        return self in {What.KILL, What.KILL_BOTH, What.CUT, What.FREEZE}
+        return self in {What.KILL, What.KILL_BOTH, What.KILL_TRAINER, What.CUT, What.FREEZE}
 
 
 LASTS_S: Final = {
@@ -39,6 +40,7 @@ LASTS_S: Final = {
     What.STALL: (0.1, 0.8 * HEARTBEAT_S),  # SIGSTOP to SIGCONT, unnoticed by the broker
     What.STOP: (2.5 * HEARTBEAT_S, 3.5 * HEARTBEAT_S),  # likewise, for so long that others take its place
     What.END: (0.0, 0.6),  # SIGTERM, until it is started again
+    What.KILL_TRAINER: (0.0, 0.0),
 }
 """At least and at most."""
 
@@ -67,6 +69,12 @@ def schedule(seed: int, *, workers: Sequence[str], daemons: Sequence[str]) -> It
     weights = [kind.weight for kind in kinds]
     while True:
         (what,) = rng.choices(kinds, weights)
-        both = rng.choice(workers), rng.choice(daemons)
-        whom = both if what is What.KILL_BOTH else (rng.choice(both),)
+        worker, daemon, either = rng.choice(workers), rng.choice(daemons), rng.random() < 0.5
+        match what:
+            case What.KILL_BOTH:
+                whom: tuple[str, ...] = (worker, daemon)
+            case What.KILL_TRAINER:
+                whom = (daemon,)
+            case _:
+                whom = (worker if either else daemon,)
         yield Fault(rng.uniform(*EVERY_S), what, whom, rng.uniform(*LASTS_S[what]))

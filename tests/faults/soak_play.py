@@ -4,7 +4,8 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import Final
 from broker import topology
 from broker.base import Session
 from broker.connect import open_session
-from broker.errors import NotFound
+from broker.errors import NotFound, Unroutable
 from fl.main.outcome import outcome_of
 from fl.run.events import LeaderStarted, Record, RoundCommitted, RunEnded
 from fl.submit.history import follow
-from fl.submit.submission import Submission, submit
+from fl.submit.submission import Submission, resumption, submit
 from fl.tasks import together
 from tests.faults.campaign import LOOK_EVERY_S, Scene, Told
 from tests.faults.inventory import inventory
@@ -32,6 +33,7 @@ BETWEEN_COMMITS: Final = 6
 """Faults after which the next one waits for a commit: a run must get on, or its messages come back too often."""
 STUCK_AFTER_S: Final = 180.0
 """Without a commit in a run that is left in peace: it will never come, however busy the machine is."""
+RESUMED_EVERY_S: Final = 2.0
 SETTLES_IN_S: Final = 60.0
 """What is on its way at the end of a run has arrived, and is acknowledged."""
 
@@ -79,6 +81,7 @@ class Watched:
         self.case = case
         self.submission: Submission = submission_of(case.spec)
         self.records: list[Record] = []
+        self.is_paused = False
         self.over = asyncio.Event()
         """Its queue is gone: nothing is left to do for anybody."""
         self.faults: list[Fault] = []
@@ -95,6 +98,7 @@ class Watched:
     async def read(self, session: Session) -> None:
         async for happened in follow(session, self.submission.run, self.case.spec):
             self.records.append(happened.record)
+            self.is_paused = happened.state.paused is not None
             if not isinstance(happened.record, LeaderStarted):
                 self._got_on_at = time.monotonic()
 
@@ -106,11 +110,9 @@ class Watched:
 
     async def pause(self, seconds: float) -> None:
         """Let so many seconds go by, or fewer where the run is over before."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.over.wait()
-        except TimeoutError:
-            pass
 
 
 class Soak:
@@ -124,22 +126,23 @@ class Soak:
         self._faults = faults
         self._calm: dict[str, Told] = {}
 
-    async def learn(self) -> None:
+    async def learn(self, cases: Sequence[Case]) -> None:
         """Find out what each run comes to where nothing happens."""
-        for case in CASES:
+        for case in cases:
             data = {client: data_of(client, case.n_features) for client in self._cast.daemons}
             outcome, records = await run_here(f"memory://{secrets.token_hex(4)}", case.spec, data)
             self._calm[case.name] = Told.of(outcome, records)
 
     async def play(self, case: Case, kills: int) -> None:
         """One run, disturbed until there were so many kills in all. Raises `Broken`."""
-        await self._cast.serve(case.n_features)
+        await self._cast.serve(case)
         watched = Watched(case)
         try:
             await submit(self._owner, watched.submission)
             async with together() as group:
                 group.create_task(watched.read(self._owner))
                 group.create_task(self._disturb(watched, kills))
+                group.create_task(self._resume(watched))
                 await self._until_closed(watched)
             await self._check(watched)
         except AssertionError as error:
@@ -151,7 +154,7 @@ class Soak:
         in_peace_since, commits = 0, 0
         async with together() as group:
             while self.tally.kills < kills:
-                fault = next(self._faults)
+                fault = next(one for one in self._faults if self._cast.can_suffer(one))
                 await watched.pause(fault.after_s)
                 while in_peace_since >= BETWEEN_COMMITS and watched.n_commits == commits and not watched.over.is_set():
                     await asyncio.sleep(LOOK_EVERY_S)
@@ -164,6 +167,16 @@ class Soak:
                 for party in self._cast.hit(fault):
                     self.tally.faults[fault.what, party.role.kind] += not watched.ended
                     group.create_task(party.suffer(fault.what, fault.lasts_s, watched.pause))
+
+    async def _resume(self, watched: Watched) -> None:
+        """Have a run go on that has paused for a trainer that died."""
+        run = watched.submission.run
+        while not watched.over.is_set():
+            await watched.pause(RESUMED_EVERY_S)
+            if watched.is_paused and not watched.ended:
+                step = resumption(run, sender="owner", now=time.time(), user=self._owner.user)
+                with suppress(Unroutable):  # it has just ended
+                    await self._owner.publish(step.message, routing_key=step.queue)
 
     async def _until_closed(self, watched: Watched) -> None:
         queue = topology.run_queue(watched.submission.run)
@@ -194,21 +207,29 @@ class Soak:
                 return found
 
 
-async def soak(
-    scene: Scene, folder: Path, *, kills: int, seed: int, n_workers: int = 2, say: Callable[[str], None]
-) -> Tally:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is to happen, to which runs in turn, and by which seed."""
+
+    kills: int
+    seed: int
+    cases: Sequence[Case] = CASES
+    n_workers: int = 2
+
+
+async def soak(scene: Scene, folder: Path, plan: Plan, say: Callable[[str], None]) -> Tally:
     """Play runs until there were so many kills; `say` is told after each. Logs go to `folder`. Raises `Broken`."""
     owner = await open_session(scene.url, name="owner", heartbeat_s=60)
     await owner.declare(*topology.base())
     try:
-        async with cast(scene, folder, n_workers) as players:
-            faults = schedule(seed, workers=players.workers, daemons=players.daemons)
+        async with cast(scene, folder, plan.n_workers) as players:
+            faults = schedule(plan.seed, workers=players.workers, daemons=players.daemons)
             made = Soak(scene, owner, players, faults)
-            await made.learn()
-            for case in cycle(CASES):
-                await made.play(case, kills)
+            await made.learn(plan.cases)
+            for case in cycle(plan.cases):
+                await made.play(case, plan.kills)
                 say(f"{case.name:>10}: {made.tally}")
-                if made.tally.kills >= kills:
+                if made.tally.kills >= plan.kills:
                     return made.tally
     finally:
         await owner.close()

@@ -6,6 +6,8 @@ Every state that a run can have matters to its bits, and every bulk has more tha
 from functools import cache
 from typing import Final
 
+import numpy as np
+
 from fl.client.learner import Data
 from fl.core.dataset import InMemoryDataset
 from fl.run.spec import RunSpec
@@ -27,7 +29,12 @@ def make_run(rounds: int = 2) -> RunSpec:
     return RunSpec.parse({**plain.model_dump(by_alias=True), "name": "killed", "optim": OPTIM}, "the stage")
 
 
+def samples_of(client: str, n_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features and target."""
+    return samples(CLIENTS.index(client), n=4, n_features=n_features)
+
+
 @cache
 def data_of(client: str, n_features: int = N_FEATURES) -> Data:
     """Evaluated on what it trains on: so few samples of so many features teach nothing about others."""
-    return Data(InMemoryDataset(*samples(CLIENTS.index(client), n=4, n_features=n_features)))
+    return Data(InMemoryDataset(*samples_of(client, n_features)))

@@ -10,6 +10,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from tests.faults.points import Point
 from tests.faults.victim import Role, play
 
@@ -33,6 +35,12 @@ class Victim:
         """Whether it was frozen by SIGSTOP."""
         status = Path(f"/proc/{self._process.pid}/stat").read_text()
         return status.rpartition(")")[2].split()[0] == "T"
+
+    @property
+    def children(self) -> list[int]:
+        """Processes that it has started, such as trainers."""
+        assert self._process.pid is not None, "it was started"
+        return [child.pid for child in psutil.Process(self._process.pid).children()]
 
     def send(self, number: signal.Signals) -> None:
         assert self._process.pid is not None, "it was started"

@@ -14,22 +14,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from broker.base import Session
 from broker.connect import open_session
 from broker.errors import Retryable
 from broker.retry import Backoff, keep_connected
+from fl.client.config import ClientConfig
 from fl.client.daemon import serve as serve_client
 from fl.client.drain import Drain
-from fl.client.setup import site_from_data
+from fl.client.setup import site_from_config, site_from_data
+from fl.client.site import Site
 from fl.client.state import StateDirectory
 from fl.log import get_log
 from fl.server.leader import Seat
 from fl.server.worker import serve as serve_worker
 from tests.faults.mortal import Fate, MortalSession
 from tests.faults.points import Point
-from tests.faults.stage import N_FEATURES, data_of
+from tests.faults.stage import N_FEATURES, data_of, samples_of
 
 Kind = Literal["worker", "daemon"]
+TrainerKind = Literal["thread", "process"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,22 @@ class Role:
     heartbeat_s: int = 5
     n_features: int = N_FEATURES
     """Of a daemon's data, and so of the models that it can train."""
+    trainer: TrainerKind = "thread"
+    """Of a daemon: each run has one. Those that are processes take the data from files."""
 
     @property
     def log(self) -> Path:
         return self.folder / f"{self.name}.log"
+
+    @property
+    def data_files(self) -> tuple[Path, Path]:
+        """Features and target, for trainers that are processes."""
+        return self.folder / f"x-{self.name}.npy", self.folder / f"y-{self.name}.npy"
+
+    def write_data(self) -> None:
+        """Make those files. To be done before a victim plays this role: it may be killed at any moment."""
+        for file, part in zip(self.data_files, samples_of(self.name, self.n_features), strict=True):
+            np.save(file, part)
 
 
 def play(role: Role, point: Point | None, by: signal.Signals) -> None:
@@ -97,10 +114,25 @@ async def _work(role: Role, drain: Drain) -> Callable[[Session], Awaitable[None]
     if role.kind == "worker":
         log = get_log("fl.server", worker=role.name)
         return lambda session: serve_worker(Seat(session, role.name, time.time, log))
-    state = StateDirectory(role.folder / f"state-{role.name}")
-    site = await site_from_data(role.name, data_of(role.name, role.n_features), state=state)
+    site = await (_site_with_processes(role) if role.trainer == "process" else _site_with_threads(role))
     site = replace(site, checkpoint=role.folder / f"kept-{role.name}")
     return lambda session: serve_client(site, session, drain)
+
+
+async def _site_with_threads(role: Role) -> Site:
+    state = StateDirectory(role.folder / f"state-{role.name}")
+    return await site_from_data(role.name, data_of(role.name, role.n_features), state=state)
+
+
+async def _site_with_processes(role: Role) -> Site:
+    x, y = role.data_files
+    tables = {
+        "name": role.name,
+        "train": {"path": str(x), "target": str(y)},
+        "state": str(role.folder / f"state-{role.name}"),
+        "device": {"gpu": False},
+    }
+    return await site_from_config(ClientConfig.parse(tables, role.name), home=role.folder)
 
 
 def _end_with_the_parent() -> None:
