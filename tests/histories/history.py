@@ -38,7 +38,6 @@ class Moment:
 class History:
     """What was submitted, and all that stood in the log when the run was over, void records too."""
 
-    name: str
     about: str
     submitted: Submitted
     entries: tuple[LogRecord, ...]
@@ -76,7 +75,7 @@ class History:
         told = json.loads(path.read_text("utf-8"))
         entries = tuple(ParseDict(item["record"], LogRecord()) for item in told["log"])
         digests = tuple(item["state"] for item in told["log"])
-        return cls(path.stem, told["about"], _read_submitted(told["submitted"]), entries, digests)
+        return cls(told["about"], _read_submitted(told["submitted"]), entries, digests)
 
     def to_json(self) -> str:
         log = [

@@ -15,6 +15,7 @@ import json
 import sys
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
@@ -39,8 +40,8 @@ async def recorded(scene: str) -> History:
         entries = await _entries(parties, scene)
         submitted = stage.submission.announced()
     assert play.__doc__, "a scene says what happens in it"
-    history = History(scene, play.__doc__, submitted, tuple(_legible(entries)), ())
-    return History(scene, play.__doc__, submitted, history.entries, history.digested())
+    history = History(play.__doc__, submitted, tuple(_legible(entries)), digests=())
+    return replace(history, digests=history.digested())
 
 
 async def _entries(parties: Parties, run: str) -> list[LogRecord]:

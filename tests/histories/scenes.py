@@ -1,6 +1,7 @@
 """Runs to record, one for each thing that may happen to a run. What a scene is about is its docstring."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 from unittest.mock import patch
@@ -15,12 +16,15 @@ from fl.run.events import (
     LeaderStarted,
     Record,
     RoundCommitted,
+    RoundOpened,
+    RunInitialised,
     RunPaused,
     StillWaiting,
 )
 from fl.run.optim import OptimConfig
 from fl.run.spec import RunSpec
 from fl.run.step import LOGIC_VERSION
+from fl.server.run_log import RunLog
 from fl.submit.submission import Publish, Submission, cancellation, resumption, submit
 from fl.wire.envelope import Body
 from fl.wire.messages_pb2 import DataInfo, Error, EvaluateReply, InitRequest, TrainReply, TrainRequest
@@ -67,6 +71,21 @@ class Stage:
 
     async def ask(self, request: Publish) -> None:
         await self.parties.owner.publish(request.message, routing_key=request.queue)
+
+    @contextmanager
+    def cut_between(self, first: type[Record], then: type[Record]) -> Iterator[None]:
+        """Cut the leader's connection when the one record is in the log and the other is about to be."""
+        write, cuts = RunLog._publish, [then]
+
+        async def write_or_lose(log: RunLog, record: Record) -> None:
+            if cuts and isinstance(record, then):
+                cuts.clear()
+                await self.until(first)
+                self.parties.cut("worker")
+            await write(log, record)
+
+        with patch.object(RunLog, "_publish", write_or_lose):
+            yield
 
     async def over(self) -> None:
         await self.parties.outcome(self.submission)
@@ -171,9 +190,9 @@ async def late_joiner(stage: Stage) -> None:
 
 
 async def set_aside_and_back(stage: Stage) -> None:
-    """A client that fails twice is set aside; it joins again in the third round, and takes part in the fourth."""
+    """A client that twice fails to train is set aside; it joins again in the third round, and takes part after it."""
     ant = withholding("ant", 3)
-    spec = make_spec(rounds=4, register={"min_clients": 1, "max_clients": 2}, set_aside_after=2, evaluate=False)
+    spec = make_spec(rounds=4, register={"min_clients": 1, "max_clients": 2}, set_aside_after=2)
     await stage.begin(spec)
     stage.puppets(ant, Failing("bee"))
     await asked(ant, 3)
@@ -185,7 +204,7 @@ async def set_aside_and_back(stage: Stage) -> None:
 async def gone_and_back(stage: Stage) -> None:
     """A client goes, and its round is committed without it; it comes back in the next, and takes part after that."""
     ant, bee = withholding("ant", 2), withholding("bee", 1)
-    await stage.begin(make_spec(rounds=3, register={"min_clients": 1, "max_clients": 2}, gone_after=0.2))
+    await stage.begin(make_spec(rounds=3, clients=2, gone_after=0.2))
     stage.puppets(ant, bee)
     await asked(bee, 1)
     await stage.parties.stop("bee")
@@ -224,8 +243,8 @@ async def sampling_by_loss(stage: Stage) -> None:
 
 
 async def sampling_by_pace(stage: Stage) -> None:
-    """The fastest are asked, once everybody's pace is known."""
-    sampling = {"clients": 2, "by": "criterion", "criterion": "train-time", "explore": 0.1}
+    """The fastest are asked, and the first reply is taken: who was asked in vain comes last."""
+    sampling = {"clients": 2, "take": 1, "by": "criterion", "criterion": "train-time", "explore": 0.1}
     await stage.begin(make_spec(rounds=5, clients=4, sampling=sampling, evaluate=False))
     stage.puppets(*(judging(name, 1.0, seconds=float(number)) for number, name in enumerate(NAMES[:4])))
 
@@ -293,12 +312,31 @@ async def takeover(stage: Stage) -> None:
     ant.let_go(2)
 
 
+async def takeover_in_preparation(stage: Stage) -> None:
+    """The leader loses its connection before the first weights are in the log; its successor makes them again."""
+    with stage.cut_between(ClientsAdmitted, RunInitialised):
+        await stage.begin(make_spec(rounds=1, clients=1))
+        stage.puppets(Puppet("ant"))
+        await stage.until(LeaderStarted, LeaderStarted)
+
+
+async def takeover_after_a_commit(stage: Stage) -> None:
+    """The leader loses its connection between a commit and what follows; its successor goes on from there."""
+    ant = withholding("ant", 1)
+    await stage.begin(make_spec(rounds=2, clients=2, evaluate=False))
+    stage.puppets(ant, Puppet("bee"))
+    await asked(ant, 1)
+    with stage.cut_between(RoundCommitted, RoundOpened):
+        ant.let_go(1)
+        await stage.until(LeaderStarted, LeaderStarted)
+
+
 # ---- endings -----------------------------------------------------------------------------------------------------
 
 
 async def early_stop(stage: Stage) -> None:
-    """The loss is lowest after the second round, and no better after two more; the run leaves the best weights."""
-    losses = {1: 1.0, 2: 0.5, 3: 0.6, 4: 0.7}
+    """After the second round the loss is hardly better in the third and worse in the fourth; the best weights stay."""
+    losses = {1: 1.0, 2: 0.5, 3: 0.49, 4: 0.6}
 
     def tell_loss(reply: EvaluateReply) -> None:
         reply.loss_sum = losses[reply.round]
@@ -357,6 +395,8 @@ SCENES: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
         pause_resumed,
         end_of_patience,
         takeover,
+        takeover_in_preparation,
+        takeover_after_a_commit,
         early_stop,
         cancelled,
         no_model,

@@ -46,7 +46,8 @@ every_history_of_today = pytest.mark.parametrize("name", sorted(OF_TODAY))
 
 
 def test_every_scene_was_recorded_by_the_rules_of_today() -> None:
-    assert {file_of(scene, LOGIC_VERSION).stem for scene in SCENES} - HISTORIES.keys() == set()
+    missing = {file_of(scene, LOGIC_VERSION).stem for scene in SCENES} - HISTORIES.keys()
+    assert not missing, "run `python -m tests.histories.record`"
     for name in OF_TODAY:
         leads = [one.record for one in HISTORIES[name].replay() if isinstance(one.record, LeaderStarted)]
         assert {lead.logic_version for lead in leads} == {LOGIC_VERSION}, name
@@ -106,34 +107,6 @@ def test_a_history_is_unchanged_when_it_is_read_and_written_again(name: str) -> 
 # ---- what is decided -------------------------------------------------------------------------------------------------
 
 
-def decided(before: RunState, record: Record) -> Record | None:
-    """What is decided in the place of `record`, where that depends on the log alone."""
-    match record:
-        case RoundOpened() | RunEnded(status=Status.FINISHED):
-            return following(before)
-        case RunPaused() if before.open is None and before.paused is None:
-            return following(before)
-        case RunEnded(status=status, reason=reason):
-            return end(before, status, reason)
-    return None
-
-
-@every_history_of_today
-def test_a_decision_is_made_again_from_the_state_before_it(name: str) -> None:
-    history = HISTORIES[name]
-    moments = history.moments()
-    states = [history.empty, *(moment.state for moment in moments)]
-    decisions = [
-        (again, moment.record)
-        for before, moment in zip(states, moments, strict=False)
-        if (again := decided(before, moment.record)) is not None
-    ]
-
-    assert decisions
-    for again, recorded in decisions:
-        assert again == recorded
-
-
 def due(moment: Moment) -> Record | None:
     """The record that comes next, whatever is observed meanwhile, unless another one takes over."""
     state, record = moment.state, moment.record
@@ -149,11 +122,37 @@ def due(moment: Moment) -> Record | None:
     return next((command.records[0] for command in commands if isinstance(command, Append)), None)
 
 
+def follows(state: RunState, record: Record) -> bool:
+    """Whether a record that was written in this state can only be there since it was due."""
+    match record:
+        case RoundOpened() | RunEnded(status=Status.FINISHED):
+            return True
+        case RunPaused():
+            return state.open is None and state.paused is None
+    return False
+
+
 @every_history_of_today
-def test_what_must_come_next_is_what_came_next(name: str) -> None:
+def test_what_follows_from_the_log_alone_is_what_came_next(name: str) -> None:
     for moment, next_ in itertools.pairwise(HISTORIES[name].moments()):
         expected = due(moment)
-        assert expected is None or isinstance(next_.record, LeaderStarted) or next_.record == expected
+        if isinstance(next_.record, LeaderStarted):
+            continue
+        if expected is not None or follows(moment.state, next_.record):
+            assert next_.record == expected
+
+
+@every_history_of_today
+def test_a_run_leaves_the_weights_that_its_log_tells(name: str) -> None:
+    before, last = HISTORIES[name].moments()[-2:]
+
+    assert isinstance(last.record, RunEnded)
+    assert last.record == end(before.state, last.record.status, last.record.reason)
+
+
+@every_history_of_today
+def test_there_is_something_to_decide_from_the_log_alone(name: str) -> None:
+    assert any(due(moment) for moment in HISTORIES[name].moments())
 
 
 @every_history
