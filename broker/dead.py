@@ -77,12 +77,9 @@ def read_dead_letter(message: Message, *, routing_key: str, died_at: float | Non
 
 
 def revived(letter: DeadLetter) -> Message:
-    """The message as it was before it died, to be published to `letter.exchange` with `letter.routing_key` again.
-
-    It gets another id: whoever failed over it remembers the old one, and would not try again.
-    """
+    """The message as it was before it died, to be published to `letter.exchange` with `letter.routing_key` again."""
     headers = {name: value for name, value in _plain(letter.message.headers).items() if name not in _OWN}
-    return replace(letter.message, user_id=None, message_id="", headers=headers)
+    return replace(letter.message, user_id=None, headers=headers)
 
 
 @contextmanager

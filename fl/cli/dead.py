@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from broker.blocking import BlockingBroker
-from broker.dead import DeadLetter, LaidOut, dead_letters
+from broker.dead import DeadLetter, LaidOut, dead_letters, revived
 from broker.errors import Rejected
 from fl.cli.terminal import plain, terminal
 from fl.cli.times import moment
@@ -49,7 +49,11 @@ class Choice:
 
 def list_dead(url: str, *, run: str | None, timeout_s: float) -> None:
     """Print a line for each dead letter."""
-    table = Table("", "id", "when", "message", "run", "client", "died in", "reason", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "id", "when", "message"):
+        table.add_column(name, no_wrap=True)
+    for name in ("run", "client", "died in", "reason"):
+        table.add_column(name, overflow="fold")
     with BlockingBroker(url, timeout_s=timeout_s) as broker, dead_letters(broker) as letters:
         for laid_out in Choice(everything=True, run=run).among(letters):
             table.add_row(*map(plain, _row(laid_out)))
@@ -151,7 +155,7 @@ def _facts(laid_out: LaidOut) -> dict[str, str]:
         "died in": letter.queue,
         "came by": f"exchange {letter.exchange!r} with routing key {letter.routing_key!r}",
         "type": f"{message.type!r}, {message.content_type}, {len(message.body)} bytes",
-        "headers": ", ".join(f"{name}={value!r}" for name, value in sorted(message.headers.items())),
+        "headers": ", ".join(f"{name}={value!r}" for name, value in sorted(revived(letter).headers.items())),
     }
     return {name: fact for name, fact in facts.items() if fact}
 

@@ -56,6 +56,7 @@ def requeue(
         fluffle dead requeue --all --run heart-1a2b3c
 
     Each is removed here once the broker has it safe there. Those whose queue is gone, as when a run is over, stay.
+    A worker that has failed over a message refuses it until it is started again, as with what is mended it is.
     A message that comes late does no harm: a leader takes no reply to a round that is closed, and no reply twice.
     """
     from fl.cli.dead import Choice, requeue_dead

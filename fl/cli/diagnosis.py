@@ -18,6 +18,7 @@ from fl.submit.register import Entry
 
 SOON_S: Final = 60.0
 """Until then it is no wonder that nothing has happened; nor are clocks that differ by so much."""
+START_DAEMON: Final = "start the daemon there: `fluffle client FILE`"
 MANY_LEADERS: Final = 5
 """So many changes of the lead since a run last got on are no chance."""
 
@@ -54,26 +55,23 @@ class Diagnosis:
     state: str
     waits_s: float
     """How long nothing has got on."""
+    verdict: str
+    """In a line: what is worst, or else what goes on."""
     findings: tuple[Finding, ...]
 
     @property
     def is_well(self) -> bool:
         return not any(finding.todo for finding in self.findings)
 
-    @property
-    def verdict(self) -> str:
-        """In a line: what is worst, or else what goes on."""
-        worst = next((finding.what for finding in self.findings if finding.todo), None)
-        return worst or self.state
-
 
 def diagnose(facts: Facts, *, now: float) -> Diagnosis:
     """Everything there is to say about a run; `now` in seconds since the epoch."""
     found = tuple(_over(facts) if _is_over(facts) else _open(facts, now))
     dead = (_dead(facts),) if facts.dead else ()
-    ordered = sorted((*found, *dead), key=lambda finding: not finding.todo)
-    waits_s = 0.0 if _is_over(facts) else _waits_s(facts, now)
-    return Diagnosis(facts.entry.run, _state(facts), waits_s, tuple(ordered))
+    ordered = tuple(sorted((*found, *dead), key=lambda finding: not finding.todo))
+    state, waits_s = _state(facts), 0.0 if _is_over(facts) else _waits_s(facts, now)
+    trouble = ordered[0].what if ordered[0].todo and facts.view.state.paused is None else state
+    return Diagnosis(facts.entry.run, state, waits_s, trouble, ordered)
 
 
 def _is_over(facts: Facts) -> bool:
@@ -106,7 +104,7 @@ def _open(facts: Facts, now: float) -> Iterator[Finding]:
         yield _registering(facts.view, now)
     yield from _awaited(facts, now)
     yield from _limits(facts.view, now)
-    yield from (_out(note) for _, note in sorted(state.out.items()))
+    yield from (_out(note, facts.clients.get(name)) for name, note in sorted(state.out.items()))
     yield from (_lacking(note, facts.clients.get(note.client)) for note in state.lacking)
 
 
@@ -138,7 +136,7 @@ def _leader(facts: Facts, now: float) -> Iterator[Finding]:
 
 def _nobody_leads(view: View, queue: QueueCount, now: float) -> Finding:
     last = f"; {view.worker} was the last, and its last word came {_ago(view.at, now)}" if view.worker else ""
-    waiting = f"; {queue.messages} messages wait for a leader" if queue.messages else ""
+    waiting = f"; messages that wait for a leader: {queue.messages}" if queue.messages > 1 else ""  # one is the baton
     return Finding(
         f"nobody leads it: no worker consumes {run_queue(view.run)}{last}{waiting}",
         "start a worker: `fluffle server`; if one runs, its log says why it left this run to others",
@@ -159,7 +157,7 @@ def _led(view: View, queue: QueueCount, now: float) -> Iterator[Finding]:
     silent_s = now - max(view.at or 0.0, lead.at)
     if silent_s > 2 * _silence_s(view) + SOON_S:
         yield Finding(
-            f"its leader has said nothing for {duration(silent_s)}, and {queue.messages} messages wait for it",
+            f"its leader has said nothing for {duration(silent_s)}; messages that wait for it: {queue.messages}",
             f"look after {lead.worker}: it hangs, is stopped, or works on something very long; if it is ended, another "
             "worker takes over",
         )
@@ -186,8 +184,8 @@ def _paused(view: View, now: float) -> Finding:
     assert wait.paused_at is not None, "called of a paused run"
     left_s = max(0.0, view.spec.run.patience_s - wait.lasted_s(now))
     return Finding(
-        f"it is paused since {moment(wait.paused_at)} ({_ago(wait.paused_at, now)}): {view.state.paused}; "
-        f"unless enough clients come back it fails in {duration(left_s)}",
+        f"it is paused since {moment(wait.paused_at)} ({_ago(wait.paused_at, now)}); unless enough clients come back "
+        f"it fails in {duration(left_s)}",
         f"start the daemons of the clients that are missing; `fluffle resume {view.run}` asks again those that are "
         f"there; `fluffle cancel {view.run}` ends it, and its best weights stay",
     )
@@ -219,12 +217,11 @@ def _awaited(facts: Facts, now: float) -> Iterator[Finding]:
 
 
 def _of_awaited(client: str, queue: QueueCount | None) -> tuple[str, str]:
-    start = "start the daemon there: `fluffle client FILE`"
     if queue is None:
-        return "no queue of that name: never connected to this broker, or not enrolled", start
-    waiting = f"; {queue.messages} requests wait in {client_queue(client)}" if queue.messages else ""
+        return "no queue of that name: never connected to this broker, or not enrolled", START_DAEMON
+    waiting = f"; requests that wait in {client_queue(client)}: {queue.messages}" if queue.messages else ""
     if queue.consumers == 0:
-        return f"no daemon of that name is connected{waiting}", start
+        return f"no daemon of that name is connected{waiting}", START_DAEMON
     return f"the daemon is connected, and at work{waiting}", ""
 
 
@@ -243,11 +240,9 @@ def _limits(view: View, now: float) -> Iterator[Finding]:
     yield Finding(f"{answered}; the round closes in {left} with those that have; with fewer the run pauses")
 
 
-def _out(note: Note) -> Finding:
+def _out(note: Note, queue: QueueCount | None) -> Finding:
     if note.cause is Cause.GONE:
-        return Finding(
-            f"{note.client} is not waited for: {note.reason}", "start the daemon there: `fluffle client FILE`"
-        )
+        return _gone(note.client, "is not waited for", queue)
     return Finding(
         f"{note.client} is not waited for in this round: {note.reason}",
         "mend at that site what it says, and start its daemon again if it goes on",
@@ -255,17 +250,18 @@ def _out(note: Note) -> Finding:
 
 
 def _lacking(note: Note, queue: QueueCount | None) -> Finding:
-    if note.cause is not Cause.GONE:
-        return Finding(
-            f"{note.client} takes no part: {note.reason}",
-            "mend at that site what it says, then start its daemon again: that makes it join again",
-        )
-    if queue is not None and queue.consumers:
-        return Finding(f"{note.client} was away, and is connected again: it takes part once it has joined")
+    if note.cause is Cause.GONE:
+        return _gone(note.client, "takes no part", queue)
     return Finding(
-        f"{note.client} takes no part: no daemon of that name is connected",
-        "start the daemon there: `fluffle client FILE`",
+        f"{note.client} takes no part: {note.reason}",
+        "mend at that site what it says, then start its daemon again: that makes it join again",
     )
+
+
+def _gone(client: str, what: str, queue: QueueCount | None) -> Finding:
+    if queue is not None and queue.consumers:
+        return Finding(f"{client} was away, and is connected again: it takes part once it has joined")
+    return Finding(f"{client} {what}: no daemon of that name is connected", START_DAEMON)
 
 
 # ---- words ----------------------------------------------------------------------------------------------------------

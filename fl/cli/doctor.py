@@ -38,7 +38,7 @@ def examine_run(run: str, url: str, *, as_json: bool, timeout_s: float) -> bool:
     with BlockingBroker(url, timeout_s=timeout_s) as broker:
         entry = pick(run, register(broker))
         dead, problems = _dead(broker)
-        diagnosis = diagnose(examine(broker, entry, dead=dead), now=time.time())
+        diagnosis = _diagnose(broker, entry, dead)
     if as_json:
         _print_json(_run_table(diagnosis))
     else:
@@ -75,9 +75,14 @@ def _check_up(broker: BlockingBroker, url: str) -> Checkup:
         verb = "is 1 dead letter" if dead.total() == 1 else f"are {dead.total()} dead letters"
         problems.append(Finding(f"there {verb}: messages that nobody could handle", "`fluffle dead list` says why"))
     open_ = [entry for entry in known.values() if entry.closed is None]
-    runs = [diagnose(examine(broker, entry, dead=dead), now=time.time()) for entry in open_]
+    runs = [_diagnose(broker, entry, dead) for entry in open_]
     runs.sort(key=lambda run: -run.waits_s)
     return Checkup(f"{broker.server} at {url}", broker.user, tuple(problems), tuple(runs))
+
+
+def _diagnose(broker: BlockingBroker, entry: Entry, dead: Mapping[str, int]) -> Diagnosis:
+    now = time.time()  # before its log is read, which takes a while where it is long
+    return diagnose(examine(broker, entry, dead=dead), now=now)
 
 
 def _dead(broker: BlockingBroker) -> tuple[Counter[str], tuple[Finding, ...]]:
@@ -102,7 +107,8 @@ def _tabulate(runs: tuple[Diagnosis, ...]) -> None:
     for run in runs:
         table.add_row(_mark(needs_somebody=not run.is_well), run.run, duration(run.waits_s), plain(run.verdict))
     terminal().print(table)
-    _say("`fluffle doctor RUN` says what to do")
+    if not all(run.is_well for run in runs):
+        _say("`fluffle doctor RUN` says what to do")
 
 
 def _list(findings: tuple[Finding, ...]) -> None:

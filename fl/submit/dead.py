@@ -12,7 +12,11 @@ from fl.errors import BadMessage
 from fl.wire.envelope import OtherProtocol, unseal
 from fl.wire.messages_pb2 import Envelope
 from fl.wire.records import read_record
+from fl.wire.records_pb2 import LogRecord
 from fl.wire.tensors_pb2 import Tensors
+
+RECORDS: Final = frozenset(field.name for field in LogRecord.DESCRIPTOR.oneofs_by_name["record"].fields)
+"""Types of messages in the logs of runs."""
 
 SHOWN_BYTES: Final = 64
 """Of bytes that mean nothing to us, this many are shown."""
@@ -34,7 +38,7 @@ def about(letter: DeadLetter) -> About:
     envelope = _envelope(letter)
     run, client = _parties(letter)
     if envelope is None:
-        return About(letter.message.type or "not a message of ours", run, client, letter.died_at)
+        return About(letter.message.type or "unreadable", run, client, letter.died_at)
     sent_at = envelope.sent_at or None
     what = envelope.WhichOneof("body") or letter.message.type
     return About(what, run or envelope.run, client, letter.died_at or sent_at)
@@ -45,16 +49,11 @@ def content(letter: DeadLetter) -> dict[str, Any]:
 
     Raises `BadMessage`, saying why, where it is neither an envelope nor a record that this release understands.
     """
-    try:
-        return _table(unseal(letter.message))
-    except OtherProtocol:
-        raise
-    except BadMessage as problem:
-        try:
-            entry, _ = read_record(letter.message)
-        except BadMessage:
-            raise problem from None
+    message = letter.message
+    if message.type in RECORDS:  # by its bytes alone it could be taken for an envelope
+        entry, _ = read_record(message)
         return _table(entry)
+    return _table(unseal(message))
 
 
 def beginning(body: bytes | bytearray | memoryview) -> str:
@@ -64,6 +63,8 @@ def beginning(body: bytes | bytearray | memoryview) -> str:
 
 
 def _envelope(letter: DeadLetter) -> Envelope | None:
+    if letter.message.type in RECORDS:
+        return None
     try:
         return unseal(letter.message)
     except OtherProtocol as error:

@@ -97,13 +97,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert line == f"error: {tmp_path / 'nothing.toml'}: no such file"
 
 
-@pytest.mark.parametrize("command", ["runs", "health", "submit", "cancel"])
+@pytest.mark.parametrize("command", ["runs", "health", "submit", "cancel", "resume", "doctor", "dead list"])
 def test_a_command_gives_up_on_a_broker_that_does_not_answer(tmp_path: Path, command: str) -> None:
     (tmp_path / "trial.toml").write_text(EXPERIMENT.partition("[[clients]]")[0])
-    per_command: dict[str, list[str]] = {"submit": [str(tmp_path / "trial.toml")], "cancel": ["trial"]}
-    arguments = per_command.get(command, [])
+    per_command = {"submit": [str(tmp_path / "trial.toml")], "cancel": ["trial"], "resume": ["trial"]}
+    arguments = [*command.split(), *per_command.get(command, [])]
 
-    line = one_line(run_fluffle(command, *arguments, "--timeout", "0.5", folder=tmp_path, FLUFFLE_BROKER=NOWHERE))
+    line = one_line(run_fluffle(*arguments, "--timeout", "0.5", folder=tmp_path, FLUFFLE_BROKER=NOWHERE))
 
     assert "127.0.0.1:1" in line
     assert "hush-hush" not in line

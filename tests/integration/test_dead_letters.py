@@ -1,6 +1,7 @@
 """`fluffle dead` on the real broker: whoever looks changes nothing, and what is mended can be sent again."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -108,6 +109,23 @@ def test_a_looker_whose_connection_dies_leaves_the_letters_and_its_turn(
 
     # Then
     assert bodies(broker) == [b"1", b"2"]
+
+
+def test_of_many_letters_no_more_than_a_few_are_in_memory(broker: BlockingBroker, rabbit_url: str) -> None:
+    # Given 20 MB of them
+    for _ in range(200):
+        broker.publish(Message(bytes(100_000)), exchange=topology.DEAD.name, routing_key="somewhere")
+    call(rabbit_url, "list")  # imports all that it needs
+
+    # When
+    tracemalloc.start()
+    done = call(rabbit_url, "list")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    # Then
+    assert done.output.count("unreadable") == 200
+    assert most < 5e6
 
 
 def test_where_there_is_no_queue_for_them_there_are_no_dead_letters(rabbit_url: str) -> None:
@@ -256,6 +274,8 @@ async def test_a_poisonous_reply_is_tried_three_times_buried_shown_and_when_mend
         listed = await ask(rabbit_url, "list")
         shown = await ask(rabbit_url, "show", "1")
         monkeypatch.setattr(Touchy, "mended", True)
+        await parties.stop("worker")
+        parties.worker("worker of the next release")
         sent = await ask(rabbit_url, "requeue", "--all", "--run", submission.run)
         ant.let_go(2)
         outcome = await parties.outcome(submission)

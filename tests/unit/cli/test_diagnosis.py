@@ -32,6 +32,7 @@ LED = QueueCount(messages=0, consumers=1)
 AT_WORK = {"ann": LED, "ben": LED}
 OPENED = [*beginning(), RoundOpened(1, Kind.TRAIN, CLIENTS)]
 """The round is opened in second 1004."""
+GONE = ClientsOut((Note("ben", "gone", Cause.GONE),))
 
 
 def facts(
@@ -130,14 +131,14 @@ def test_a_run_that_nobody_leads_needs_a_worker() -> None:
 
     assert found.what == (
         "nobody leads it: no worker consumes fl.run.heart-1.server; worker-1 was the last, and its last word came "
-        "0:06 ago; 3 messages wait for a leader"
+        "0:06 ago; messages that wait for a leader: 3"
     )
     assert "`fluffle server`" in found.todo
 
 
 def test_a_run_that_nobody_has_ever_led_needs_a_worker() -> None:
     known = facts([], queue=QueueCount(messages=1, consumers=0))
-    assert worst(known).what.startswith("nobody leads it: no worker consumes fl.run.heart-1.server; 1 messages wait")
+    assert worst(known).what == "nobody leads it: no worker consumes fl.run.heart-1.server"
     assert look(known).waits_s == 20.0
 
 
@@ -152,7 +153,7 @@ def test_a_leader_that_has_not_said_a_word_for_long_is_to_be_looked_after() -> N
     # Then
     assert look(known, now=1060.0).is_well
     found = worst(known, now=1204.0)
-    assert found.what == "its leader has said nothing for 3:20, and 2 messages wait for it"
+    assert found.what == "its leader has said nothing for 3:20; messages that wait for it: 2"
     assert "worker-1" in found.todo
 
 
@@ -194,7 +195,7 @@ def test_a_clock_that_is_far_ahead_is_named() -> None:
     [
         (None, "no queue of that name: never connected to this broker, or not enrolled"),
         (QueueCount(0, 0), "no daemon of that name is connected"),
-        (QueueCount(2, 0), "no daemon of that name is connected; 2 requests wait in fl.client.ben"),
+        (QueueCount(2, 0), "no daemon of that name is connected; requests that wait in fl.client.ben: 2"),
     ],
 )
 def test_an_awaited_client_whose_daemon_is_not_there_needs_one(queue: QueueCount | None, sentence: str) -> None:
@@ -205,7 +206,7 @@ def test_an_awaited_client_whose_daemon_is_not_there_needs_one(queue: QueueCount
 def test_a_busy_daemon_is_waited_for() -> None:
     known = facts(OPENED, clients={"ann": LED, "ben": QueueCount(2, 1)})
     assert look(known).is_well
-    assert "the daemon is connected, and at work; 2 requests wait in fl.client.ben" in said(known)
+    assert "the daemon is connected, and at work; requests that wait in fl.client.ben: 2" in said(known)
 
 
 @pytest.mark.parametrize(
@@ -221,11 +222,19 @@ def test_registration_that_takes_long_needs_more_sites(joined: tuple[str, ...], 
     ("note", "sentence"),
     [
         (Note("ben", "out of memory"), "ben is not waited for in this round: out of memory"),
-        (Note("ben", "gone", Cause.GONE), "ben is not waited for: gone"),
+        (Note("ben", "gone", Cause.GONE), "ben is not waited for: no daemon of that name is connected"),
     ],
 )
 def test_a_client_that_will_not_answer_is_named_with_its_reason(note: Note, sentence: str) -> None:
-    assert worst(facts([*OPENED, ClientsOut((note,))])).what == sentence
+    away: dict[str, QueueCount | None] = {"ann": LED, "ben": QueueCount(0, 0)}
+    assert worst(facts([*OPENED, ClientsOut((note,))], clients=away)).what == sentence
+
+
+@pytest.mark.parametrize("records", [[GONE], [GONE, *trained(1, dropped=(Note("ben", "gone", Cause.GONE),))[1:]]])
+def test_a_client_that_is_connected_again_needs_nobody(records: list[Record]) -> None:
+    known = facts([*OPENED, *records])
+    assert look(known).is_well
+    assert "ben was away, and is connected again: it takes part once it has joined" in said(known)
 
 
 @pytest.mark.parametrize(
@@ -253,24 +262,23 @@ def test_a_client_that_could_not_build_the_model_is_named() -> None:
 
 # ---- pauses ---------------------------------------------------------------------------------------------------------
 
-GONE = ClientsOut((Note("ben", "gone", Cause.GONE),))
 PAUSED: list[Record] = [*OPENED, GONE, RunPaused("train round 1: 1 of at least 2 replies; ben: gone")]
 """In second 1006."""
 
 
 def test_a_pause_is_said_with_its_reason_and_what_ends_it() -> None:
-    diagnosis = look(facts(PAUSED, of=spec(patience=600)), now=1066.0)
+    away: dict[str, QueueCount | None] = {"ann": LED, "ben": QueueCount(0, 0)}
+    diagnosis = look(facts(PAUSED, of=spec(patience=600), clients=away), now=1066.0)
     pause, gone = (finding for finding in diagnosis.findings if finding.todo)
 
     assert diagnosis.state == "paused: train round 1: 1 of at least 2 replies; ben: gone"
     assert diagnosis.waits_s == 60.0
-    assert (
-        "(1:00 ago): train round 1: 1 of at least 2 replies; ben: gone; unless enough clients come back" in pause.what
-    )
+    assert diagnosis.verdict == diagnosis.state
+    assert "(1:00 ago); unless enough clients come back" in pause.what
     assert pause.what.endswith("it fails in 9:00")
     assert "`fluffle resume heart-1`" in pause.todo
     assert "`fluffle cancel heart-1`" in pause.todo
-    assert gone.what == "ben is not waited for: gone"
+    assert gone.what == "ben is not waited for: no daemon of that name is connected"
 
 
 def test_patience_begins_again_when_the_run_is_resumed_and_the_pause_does_not() -> None:
