@@ -1,6 +1,9 @@
 """Vectors: arithmetic against numpy on the separate arrays, bytes, and layouts that do not fit."""
 
 import operator
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -213,3 +216,26 @@ def test_vectors_and_text_do_not_mix() -> None:
     vector = mixed()
     with pytest.raises(TypeError, match="got str"):
         vector += "1"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_dot_product_has_the_same_bits_whatever_the_number_of_threads(dtype: str) -> None:
+    # Given: as many elements as BLAS would split over its threads
+    program = (
+        "import numpy as np; from fl.core.vector import NumpyVector; "
+        f"x = np.random.default_rng(0).normal(size=300_001).astype({dtype!r}); "
+        "v = NumpyVector.from_arrays({'x': x}); print(v.dot(v).hex())"
+    )
+    # When
+    bits = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    # Then
+    assert len(bits) == 1
