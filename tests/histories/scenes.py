@@ -243,10 +243,10 @@ async def sampling_by_loss(stage: Stage) -> None:
 
 
 async def sampling_by_pace(stage: Stage) -> None:
-    """The fastest are asked, and the first reply is taken: who was asked in vain comes last."""
-    sampling = {"clients": 2, "take": 1, "by": "criterion", "criterion": "train-time", "explore": 0.1}
-    await stage.begin(make_spec(rounds=5, clients=4, sampling=sampling, evaluate=False))
-    stage.puppets(*(judging(name, 1.0, seconds=float(number)) for number, name in enumerate(NAMES[:4])))
+    """The fastest are asked, and the first two replies are taken: who was asked in vain comes last."""
+    sampling = {"clients": 3, "take": 2, "by": "criterion", "criterion": "train-time", "explore": 0.1}
+    await stage.begin(make_spec(rounds=6, clients=5, sampling=sampling, evaluate=False))
+    stage.puppets(*(judging(name, 1.0, seconds=float(number)) for number, name in enumerate(NAMES)))
 
 
 # ---- waiting -----------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from fl.run.events import (
     Status,
 )
 from fl.run.follow import effects, following
-from fl.run.state import Client, RunState
+from fl.run.state import Client, Phase, RunState
 from fl.run.step import LOGIC_VERSION, resume, step
 from fl.wire.records import read_record, write_record
 from tests.histories.durable import client_told, durable
@@ -171,6 +171,14 @@ def test_a_history_may_be_taken_over_after_each_of_its_records(name: str) -> Non
         for happening in successor.trace:
             audit.watch(happening)
         check_state(successor)
+        assert is_alive(successor)
+
+
+def is_alive(leader: Leader) -> bool:
+    """Whether a leader has closed the run, or there is something that it waits for."""
+    state = leader.state
+    waits = state.phase is Phase.REGISTERING or state.paused is not None or bool(state.awaiting)
+    return leader.closed or waits or bool(leader.tasks)
 
 
 def told_by(history: History, n_records: int) -> Iterator[Happening]:
