@@ -32,13 +32,19 @@ class Party:
         self.in_trouble = False
         self._players = players
         self._wire = wire
-        self._victim = players.start(role)
+        self._start()
 
-    def check_alive(self) -> None:
-        """Raises `AssertionError` where it has ended, and nobody has killed it."""
+    def tend(self) -> None:
+        """Start a daemon again that has ended for lack of the trainer that was to look at its data.
+
+        Raises `AssertionError` where it has ended, and nobody has killed anything of it.
+        """
         code = self._victim.exit_code
-        if code is not None and not self.in_trouble:
-            raise AssertionError(f"{self.role.name} ended by itself with {code}:\n{self._victim.last_words}")
+        if code is None or self.in_trouble:
+            return
+        killed = code == 1 and self._trainer_was_killed
+        assert killed, f"{self.role.name} ended by itself with {code}:\n{self._victim.last_words}"
+        self._start()
 
     async def suffer(self, what: What, lasts_s: float, pause: Pause) -> None:
         """Be hit, and come back."""
@@ -47,12 +53,13 @@ class Party:
             case What.KILL | What.KILL_BOTH:
                 await self._die(signal.SIGKILL, {-signal.SIGKILL})
                 await pause(lasts_s)
-                self._victim = self._players.start(self.role)
+                self._start()
             case What.END:
                 await self._die(signal.SIGTERM, ENDS_BY)
                 await pause(lasts_s)
-                self._victim = self._players.start(self.role)
+                self._start()
             case What.KILL_TRAINER:
+                self._trainer_was_killed = True
                 for trainer in self._victim.children:
                     with suppress(ProcessLookupError):  # it has just ended
                         os.kill(trainer, signal.SIGKILL)
@@ -75,19 +82,26 @@ class Party:
 
     def is_there(self, what: What) -> bool:
         """Whether there is something to hit now."""
-        return not self.in_trouble and (what is not What.KILL_TRAINER or bool(self._victim.children))
+        if self.in_trouble or self._victim.exit_code is not None:
+            return False
+        return what is not What.KILL_TRAINER or bool(self._victim.children)
 
     async def become(self, role: Role) -> None:
         """Play another role from now on."""
         if role != self.role:
-            role.write_data()
+            if role.trainer == "process":
+                role.write_data()
             await self._die(signal.SIGKILL, {-signal.SIGKILL})
             self.role = role
-            self._victim = self._players.start(role)
+            self._start()
 
     async def leave(self) -> None:
         self._victim.end()
         await self._wire.stop()
+
+    def _start(self) -> None:
+        self._victim = self._players.start(self.role)
+        self._trainer_was_killed = False
 
     async def _die(self, by: signal.Signals, codes: set[int]) -> None:
         self._victim.send(by)
@@ -110,12 +124,13 @@ class Cast:
     def daemons(self) -> list[str]:
         return [name for name, party in self.parties.items() if party.role.kind == "daemon"]
 
-    def check_alive(self) -> None:
+    def tend(self) -> None:
         for party in self.parties.values():
-            party.check_alive()
+            party.tend()
 
     async def serve(self, case: Case) -> None:
         """Give the daemons the data, and the trainers, of a run."""
+        self.tend()
         for name in self.daemons:
             party = self.parties[name]
             trainer: TrainerKind = "process" if name in case.processes else "thread"

@@ -15,8 +15,18 @@ from broker import topology
 from broker.base import Session
 from broker.connect import open_session
 from broker.errors import NotFound, Unroutable
+from fl.errors import FluffleError
 from fl.main.outcome import outcome_of
-from fl.run.events import LeaderStarted, Record, RoundCommitted, RunEnded
+from fl.run.events import (
+    ClientsAdmitted,
+    ClientsReady,
+    LeaderStarted,
+    Record,
+    RoundCommitted,
+    RoundOpened,
+    RunEnded,
+    RunInitialised,
+)
 from fl.submit.history import follow
 from fl.submit.submission import Submission, resumption, submit
 from fl.tasks import together
@@ -32,7 +42,9 @@ from tests.integration.world import run_here, submission_of
 BETWEEN_COMMITS: Final = 6
 """Faults after which the next one waits for a commit: a run must get on, or its messages come back too often."""
 STUCK_AFTER_S: Final = 180.0
-"""Without a commit in a run that is left in peace: it will never come, however busy the machine is."""
+"""Without a step in a run that is left in peace: it will never come, however busy the machine is."""
+STEPS: Final = (ClientsAdmitted, RunInitialised, ClientsReady, RoundOpened, RoundCommitted, RunEnded)
+"""Records of a run that gets on; others tell of leaders, waiting and who is away."""
 RESUMED_EVERY_S: Final = 2.0
 SETTLES_IN_S: Final = 60.0
 """What is on its way at the end of a run has arrived, and is acknowledged."""
@@ -85,28 +97,36 @@ class Watched:
         self.over = asyncio.Event()
         """Its queue is gone: nothing is left to do for anybody."""
         self.faults: list[Fault] = []
+        self._since_commit = 0
         self._got_on_at = time.monotonic()
 
     @property
     def ended(self) -> bool:
         return any(isinstance(one, RunEnded) for one in self.records)
 
-    @property
-    def n_commits(self) -> int:
-        return sum(isinstance(one, RoundCommitted) for one in self.records)
+    def note(self, fault: Fault) -> None:
+        self.faults.append(fault)
+        self._since_commit += 1
 
     async def read(self, session: Session) -> None:
         async for happened in follow(session, self.submission.run, self.case.spec):
             self.records.append(happened.record)
             self.is_paused = happened.state.paused is not None
-            if not isinstance(happened.record, LeaderStarted):
+            if isinstance(happened.record, STEPS):
                 self._got_on_at = time.monotonic()
+            if isinstance(happened.record, RoundCommitted):
+                self._since_commit = 0
 
     def check_moving(self) -> None:
-        """Raises `AssertionError` where nothing has been decided for long."""
-        last = self.records[-1] if self.records else "nothing at all"
+        """Raises `AssertionError` where it has not got on for long."""
         stuck_s = time.monotonic() - self._got_on_at
-        assert stuck_s < STUCK_AFTER_S, f"nothing has been decided for {stuck_s:.0f} s; the last record is {last}"
+        last = [type(one).__name__ for one in self.records[-5:]]
+        assert stuck_s < STUCK_AFTER_S, f"it has not got on for {stuck_s:.0f} s; the last records are {last}"
+
+    async def until_bearable(self) -> None:
+        """Wait for a commit where much has happened since the last one."""
+        while self._since_commit >= BETWEEN_COMMITS and not self.over.is_set():
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def pause(self, seconds: float) -> None:
         """Let so many seconds go by, or fewer where the run is over before."""
@@ -145,25 +165,20 @@ class Soak:
                 group.create_task(self._resume(watched))
                 await self._until_closed(watched)
             await self._check(watched)
-        except AssertionError as error:
+        except (AssertionError, FluffleError) as error:
             faults = "\n".join(map(str, watched.faults))
             raise Broken(f"run {watched.submission.run}: {error}\nIts faults, after {self.tally}:\n{faults}") from error
         self.tally.add(watched.records)
 
     async def _disturb(self, watched: Watched, kills: int) -> None:
-        in_peace_since, commits = 0, 0
         async with together() as group:
             while self.tally.kills < kills:
                 fault = next(one for one in self._faults if self._cast.can_suffer(one))
                 await watched.pause(fault.after_s)
-                while in_peace_since >= BETWEEN_COMMITS and watched.n_commits == commits and not watched.over.is_set():
-                    await asyncio.sleep(LOOK_EVERY_S)
+                await watched.until_bearable()
                 if watched.over.is_set():
                     return
-                if watched.n_commits > commits:
-                    in_peace_since, commits = 0, watched.n_commits
-                in_peace_since += 1
-                watched.faults.append(fault)
+                watched.note(fault)
                 for party in self._cast.hit(fault):
                     self.tally.faults[fault.what, party.role.kind] += not watched.ended
                     group.create_task(party.suffer(fault.what, fault.lasts_s, watched.pause))
@@ -181,7 +196,7 @@ class Soak:
     async def _until_closed(self, watched: Watched) -> None:
         queue = topology.run_queue(watched.submission.run)
         while not watched.ended or await _exists(self._owner, queue):
-            self._cast.check_alive()
+            self._cast.tend()
             watched.check_moving()
             await asyncio.sleep(LOOK_EVERY_S)
         watched.over.set()
@@ -200,7 +215,7 @@ class Soak:
         """What lies on the broker and should not, once all that is on its way has had the time to arrive."""
         expected, until = leavings(run, records), time.monotonic() + SETTLES_IN_S
         while True:
-            self._cast.check_alive()
+            self._cast.tend()
             left = await asyncio.to_thread(inventory, self._scene.rabbit, self._scene.url)
             found = list(surplus(left, expected))
             if not found or time.monotonic() > until:

@@ -74,6 +74,7 @@ class Troupe:
         """`by`: the signal that it sends itself at its point."""
         process = self._context.Process(target=play, args=(role, point, by))
         process.start()
+        self._victims = [one for one in self._victims if one.exit_code is None]  # each dead one holds a file
         self._victims.append(Victim(process, role))
         return self._victims[-1]
 
