@@ -11,6 +11,11 @@ from broker.local import LocalRabbit
 from tests.rabbit_tools import MAX_CHANNELS, MAX_MESSAGE_BYTES
 from tests.side_by_side import SideBySide
 
+# What asserts for the tests of several folders
+pytest.register_assert_rewrite(
+    "tests.unit.run.audit", "tests.unit.run.driver", "tests.unit.run.simulation", "tests.unit.run.tables"
+)
+
 # Several parties share a machine in many tests: threads that wait for each other would take most of the time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
