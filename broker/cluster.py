@@ -41,6 +41,7 @@ class LocalCluster:
 
     def start(self) -> Self:
         """Start all nodes, and wait until they are one cluster. Raises `Fatal`."""
+        self._mapper.start()
         try:
             self._all_at_once(LocalRabbit.start)
             for node in self.nodes:

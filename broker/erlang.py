@@ -29,11 +29,12 @@ class PortMapper:
         (self.port,) = free_ports(1)
         self._process: GuardedProcess | None = None
 
-    def start(self, output: Path) -> None:
+    def start(self) -> None:
         """Harmless when repeated."""
         if self._process is None:
             command = [self._command, "-address", "127.0.0.1", "-port", str(self.port)]
-            self._process = GuardedProcess(command, env={"PATH": os.environ.get("PATH", os.defpath)}, output=output)
+            path = {"PATH": os.environ.get("PATH", os.defpath)}
+            self._process = GuardedProcess(command, env=path, output=Path(os.devnull))
 
     def stop(self) -> None:
         """Harmless when repeated."""

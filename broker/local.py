@@ -153,7 +153,8 @@ class LocalRabbit:
         self._file("rabbitmq.conf").write_text(lines)
         self._file("enabled_plugins").write_text("[].\n")
         self._write_cookie(self._file(".erlang.cookie"))
-        self._membership.mapper.start(self._log_directory / "epmd.log")
+        if self._alone:
+            self._membership.mapper.start()
 
     def _write_cookie(self, file: Path) -> None:
         """Write down what nodes know each other by, for our eyes only; a kept directory has one already."""

@@ -6,7 +6,9 @@ import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, TypeVar
 
 from broker import topology
 from broker.base import Session
@@ -20,12 +22,14 @@ from fl.core.vector import Array
 from fl.main.outcome import Outcome, outcome_of
 from fl.run.events import LeaderStarted, Record, RoundCommitted, RoundOpened
 from fl.run.spec import RunSpec
-from fl.submit.history import follow
+from fl.submit.history import Happened, follow
 from fl.submit.submission import Submission
 from tests.faults.campaign import LOOK_EVERY_S, PATIENCE_S, Told
 from tests.faults.stage import CLIENTS, data_of, make_run
 from tests.integration.parties import SOON, Parties
 from tests.integration.world import make_spec, regression, run_here, sites_of
+
+T = TypeVar("T")
 
 WORKERS: Final = ("one", "other")
 ROUNDS: Final = 4
@@ -41,6 +45,15 @@ async def calm(url: str, size: str) -> Told:
     """What a run comes to where nothing happens."""
     spec, data = SIZES[size]
     return Told.of(*await run_here(url, spec, data))
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a run came to, how many leaders it had, and the longest time in which nothing happened."""
+
+    told: Told
+    n_leaders: int
+    longest_pause_s: float
 
 
 class Gated(Dataset, register=False):
@@ -70,15 +83,18 @@ class Gated(Dataset, register=False):
 class Play(Parties):
     """Two workers, three daemons, and one run. Notes in `said` what each was told of alarms."""
 
-    def __init__(self, url: str, size: str) -> None:
+    def __init__(self, url: str, size: str, *, at_first: str | None = None) -> None:
+        """`at_first`: where everybody connects for the first time, instead of `url`."""
         super().__init__(url)
+        self._at_first = at_first or url
         self.said: defaultdict[str, list[str | None]] = defaultdict(list)
         self.spec, data = SIZES[size]
         self._data = {**data, CLIENTS[0]: Data(Gated(data[CLIENTS[0]].train), data[CLIENTS[0]].valid)}
         self.run: Submission
 
     async def open(self, name: str) -> Session:
-        self._sessions[name] = await open_session(self.url, name=name, on_blocked=self.said[name].append)
+        url = self.url if name in self._sessions else self._at_first
+        self._sessions[name] = await open_session(url, name=name, on_blocked=self.said[name].append)
         return self._sessions[name]
 
     async def begin(self, *, held: bool) -> None:
@@ -114,19 +130,31 @@ class Play(Parties):
             async with await self.owner.read(stream) as chunks:
                 await anext(chunks)
 
-    async def told(self) -> tuple[Told, int]:
-        """What the run came to, and how many leaders it had. A party that fails meanwhile fails the test."""
+    async def until_recorded(self, kind: type[Record]) -> None:
+        """Wait for a record of that kind in the run's log, whatever happens to the broker meanwhile."""
 
-        async def read(session: Session) -> tuple[Outcome, list[Record]]:
+        async def read(session: Session) -> None:
+            async for happened in follow(session, self.run.run, self.spec):
+                if isinstance(happened.record, kind):
+                    return
+
+        async with asyncio.timeout(PATIENCE_S):
+            await self._persistently(read)
+
+    async def end(self) -> Played:
+        """What the run came to. A party that fails meanwhile fails the test."""
+
+        async def read(session: Session) -> tuple[Outcome, list[Happened]]:
             outcome = await outcome_of(session, self.run.run, self.spec)
-            return outcome, [each.record async for each in follow(session, self.run.run, self.spec)]
+            return outcome, [each async for each in follow(session, self.run.run, self.spec)]
 
-        outcome, records = await self._beside_the_parties(self._persistently(read))
-        return Told.of(outcome, records), sum(isinstance(each, LeaderStarted) for each in records)
+        outcome, history = await self._beside_the_parties(self._persistently(read))
+        records = [each.record for each in history]
+        n_leaders = sum(isinstance(each, LeaderStarted) for each in records)
+        pauses = (after.at - before.at for before, after in pairwise(history))
+        return Played(Told.of(outcome, records), n_leaders, max(pauses))
 
-    async def _beside_the_parties(
-        self, reading: Awaitable[tuple[Outcome, list[Record]]]
-    ) -> tuple[Outcome, list[Record]]:
+    async def _beside_the_parties(self, reading: Awaitable[T]) -> T:
         waiting = asyncio.ensure_future(reading)
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.wait({waiting, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,20 +162,19 @@ class Play(Parties):
                 assert not task.done(), task
             return await waiting
 
-    async def _persistently(
-        self, work: Callable[[Session], Awaitable[tuple[Outcome, list[Record]]]]
-    ) -> tuple[Outcome, list[Record]]:
+    async def _persistently(self, work: Callable[[Session], Awaitable[T]]) -> T:
         def quiet(*_: object) -> None: ...
 
-        return await keep_connected(
-            lambda: self.open("reader"), work, rng=random.Random(0), on_trouble=quiet, backoff=SOON
-        )
+        async def connect() -> Session:
+            return await open_session(self.url, name="reader")
+
+        return await keep_connected(connect, work, rng=random.Random(0), on_trouble=quiet, backoff=SOON)
 
 
 @asynccontextmanager
-async def play(url: str, size: str, *, held: bool = False) -> AsyncIterator[Play]:
+async def play(url: str, size: str, *, held: bool = False, at_first: str | None = None) -> AsyncIterator[Play]:
     """A run that has begun; all parties end with the block."""
-    async with Play(url, size) as made:
+    async with Play(url, size, at_first=at_first) as made:
         await made.begin(held=held)
         try:
             yield made
@@ -156,11 +183,11 @@ async def play(url: str, size: str, *, held: bool = False) -> AsyncIterator[Play
 
 
 async def opened(playing: Play) -> None:
-    await playing.until_record(playing.run, lambda record: isinstance(record, RoundOpened))
+    await playing.until_recorded(RoundOpened)
 
 
 async def committed(playing: Play) -> None:
-    await playing.until_record(playing.run, lambda record: isinstance(record, RoundCommitted))
+    await playing.until_recorded(RoundCommitted)
 
 
 async def uploading(playing: Play) -> None:
