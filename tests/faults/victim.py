@@ -6,10 +6,10 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ from fl.client.drain import Drain
 from fl.client.setup import site_from_config, site_from_data
 from fl.client.site import Site
 from fl.client.state import StateDirectory
+from fl.errors import FluffleError
 from fl.log import get_log
 from fl.server.leader import Seat
 from fl.server.worker import serve as serve_worker
@@ -72,8 +73,14 @@ def play(role: Role, point: Point | None, by: signal.Signals) -> None:
     logging.basicConfig(filename=role.log, level="INFO", force=True, format="%(asctime)s %(name)s: %(message)s")
     for chatty in ("aiormq", "aio_pika"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    with suppress(asyncio.CancelledError):  # by SIGTERM
-        asyncio.run(_serve(role, Fate(point, get_log("victim", role=role.name), by=by)))
+    log = get_log("victim", role=role.name)
+    try:
+        asyncio.run(_serve(role, Fate(point, log, by=by)))
+    except asyncio.CancelledError:
+        log.info("ended", by="SIGTERM")
+    except FluffleError as error:  # as the commands do
+        log.warning("ended", reason=error)
+        sys.exit(1)
 
 
 async def _serve(role: Role, fate: Fate) -> None:
