@@ -20,7 +20,7 @@ _SHARING: Final = (
 
 
 class SideBySide(LoadScopeScheduling):
-    """A group of tests goes to the next free worker, the largest first, so that single ones even out the end."""
+    """A group of tests goes to the next free worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)

@@ -1,28 +1,45 @@
 """Unlike sites learn together nearly what one place with all images learns: every algorithm, on every framework."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
 from fl.examples.digits.shares import deal
-from fl.examples.digits.study import ALGORITHMS, FRAMEWORKS, NEAR, Result, central, federated, spec_of
+from fl.examples.digits.study import ALGORITHMS, FRAMEWORKS, NEAR, Framework, Result, central, federated, spec_of
 from fl.run.spec import RunSpec
 
 SITES = 5
-SEEDS = {"scikit-learn": (0, 1, 2), "torch": (0,), "Keras": (0,)}
-"""A linear model is quick, and its accuracy differs more from seed to seed."""
-ROUNDS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What one framework learns with, for how long, and how many deals of the digits are averaged."""
+
+    own: Framework
+    rounds: int
+    seeds: tuple[int, ...]
+
+
+STUDIES = {
+    # a linear model is quick, bears a higher rate, and its accuracy differs more from seed to seed
+    "scikit-learn": Study(replace(FRAMEWORKS["scikit-learn"], lrate=0.4), rounds=20, seeds=(0, 1, 2)),
+    "torch": Study(FRAMEWORKS["torch"], rounds=40, seeds=(0,)),
+    "Keras": Study(FRAMEWORKS["Keras"], rounds=40, seeds=(0,)),
+}
 
 
 @pytest.mark.rabbitmq
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 async def test_every_algorithm_comes_near_central_training(rabbit_url: str, framework: str) -> None:
     # Given digits dealt to five sites by Dirichlet mixtures of labels
-    own, seeds = FRAMEWORKS[framework], SEEDS[framework]
+    study = STUDIES[framework]
+    own, seeds = study.own, study.seeds
     dealt = {seed: deal(sites=SITES, alpha=0.3, seed=seed) for seed in seeds}
 
     def spec(algorithm: str, seed: int) -> RunSpec:
-        return spec_of(own, algorithm, rounds=ROUNDS, sites=SITES, seed=seed)
+        return spec_of(own, algorithm, rounds=study.rounds, sites=SITES, seed=seed)
 
     # When they are learned in one place, and by each algorithm over RabbitMQ
     alone = [central(own, dealt[seed], spec("fedavg", seed)) for seed in seeds]
@@ -36,14 +53,14 @@ async def test_every_algorithm_comes_near_central_training(rabbit_url: str, fram
     for algorithm, results in together.items():
         assert _mean(results) >= central_accuracy - NEAR, algorithm
     # And SCAFFOLD needs no more rounds than FedAvg to come as near on what was watched
-    assert _rounds(together["scaffold"], alone) <= _rounds(together["fedavg"], alone)
+    assert _rounds(together["scaffold"], alone, of=study.rounds) <= _rounds(together["fedavg"], alone, of=study.rounds)
 
 
 def _mean(results: list[Result]) -> float:
     return float(np.mean([one.test for one in results]))
 
 
-def _rounds(results: list[Result], alone: list[Result]) -> float:
+def _rounds(results: list[Result], alone: list[Result], *, of: int) -> float:
     """Mean number of rounds; a run that never comes near needs one more than it had."""
     needed = [one.rounds_to(max(goal.watched) - NEAR) for one, goal in zip(results, alone, strict=True)]
-    return float(np.mean([rounds or ROUNDS + 1 for rounds in needed]))
+    return float(np.mean([rounds or of + 1 for rounds in needed]))
