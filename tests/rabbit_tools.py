@@ -84,5 +84,4 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
     except ConnectionError:
         pass  # cut
-    else:
-        writer.close()
+    writer.close()

@@ -32,7 +32,10 @@ def main() -> None:
     while (frame := calls.take()) is not None:
         answer = desk.answer(TrainerCall.FromString(frame)).SerializeToString()
         calls.answered()
-        write_frame(answers, answer)
+        try:
+            write_frame(answers, answer)
+        except BrokenPipeError:
+            _end_at_once()  # the daemon was killed while it was answered
 
 
 class Calls:
