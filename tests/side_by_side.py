@@ -10,9 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 _FAULTS: Final = "tests/faults/"
 _EMBEDDED_FAULTS: Final = "tests/faults/test_chaos_"
 _SHARING: Final = (
+    "tests/contract/",
     "tests/unit/",
-    "tests/contract/test_local_node.py",
-    "tests/contract/test_rabbitmq.py",
     "tests/integration/test_demo.py",
     "tests/integration/test_plugins.py",
     "tests/integration/test_wheel.py",

@@ -13,7 +13,7 @@ def test_faults_in_real_processes_run_one_after_the_other() -> None:
     assert groups("faults/test_kills.py::test_a[1]", "faults/test_broker_trouble.py::test_b") == 1
 
 
-@pytest.mark.parametrize("file", ["unit/core/test_vector.py", "integration/test_wheel.py"])
+@pytest.mark.parametrize("file", ["contract/test_rabbitmq.py", "integration/test_wheel.py", "unit/core/test_vector.py"])
 def test_tests_that_share_what_takes_long_to_make_run_one_after_the_other(file: str) -> None:
     assert groups(f"{file}::test_a[1]", f"{file}::test_a[2]", f"{file}::test_b") == 1
 
