@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self
 
@@ -43,11 +44,11 @@ class Fleet:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def stop(self) -> None:
-        """End all, and wait for it. Harmless when repeated."""
+        """End all at once, and wait for it. Harmless when repeated."""
         self._roles.clear()
-        while self._members:
-            _, process = self._members.popitem()
-            process.terminate(END_WITHIN_S)
+        members, self._members = list(self._members.values()), {}
+        with ThreadPoolExecutor(max_workers=len(members) or 1) as pool:
+            list(pool.map(lambda process: process.terminate(END_WITHIN_S), members))
 
     def __enter__(self) -> Self:
         return self

@@ -120,6 +120,7 @@ class Part:
         return reply
 
     async def _work(self, request: RoundRequest) -> Body:
+        self._log.info("in_work", request=type(request).__name__, round=request.round)
         try:
             answer = await self._ask(await self._call(request))
             if answer.WhichOneof("answer") == "train":

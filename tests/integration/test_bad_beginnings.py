@@ -121,7 +121,7 @@ async def test_a_network_for_other_samples_says_which_shape_the_data_has(memory_
     outcome, records = await run(memory_url, NETWORKS[kind](5), GOOD)
 
     assert outcome.status is Status.FAILED
-    assert outcome.reason.startswith("0 of at least 3 clients could be initialised; ant, bee, cat: ")
+    assert outcome.reason.startswith("0 of at least 3 clients can take part; ant, bee, cat: ")
     assert "4" in outcome.reason
     assert [note.client for note in of_kind(records, ClientsReady)[0].failed] == ["ant", "bee", "cat"]
 

@@ -8,6 +8,7 @@ import pytest
 
 from broker import topology
 from broker.base import Message
+from broker.dead import read_dead_letter
 from fl.core.vector import NumpyVector
 from fl.run.events import ClientsAdmitted, ClientsReady, Status
 from fl.run.spec import RunSpec
@@ -58,8 +59,9 @@ async def test_undecodable_bytes_become_dead_letters_and_the_run_goes_on(broker_
 
     assert outcome.status is Status.FINISHED
     assert [bytes(message.body) for message in dead] == [bytes(garbage().body)] * 2
-    assert {message.headers["x-first-death-reason"] for message in dead} == {"rejected"}
-    assert {message.headers["x-first-death-queue"] for message in dead} == {topology.run_queue(submission.run)}
+    letters = [read_dead_letter(message, routing_key="") for message in dead]
+    assert {letter.reason for letter in letters} == {"15 bytes of type 'nonsense' are not an envelope"}
+    assert {letter.queue for letter in letters} == {topology.run_queue(submission.run)}
 
 
 async def until_asked(puppet: Puppet, round_: int) -> None:

@@ -46,7 +46,7 @@ async def test_the_request_in_work_is_finished_and_counts_and_no_other_run_is_jo
             # Given a daemon that trains
             await ant.until_logged(" ready ")
             submission = await parties.submit(long_run(3.0))
-            await parties.until_record(submission, lambda record: isinstance(record, RoundOpened))
+            await ant.until_logged(" in_work ")
             trainer = await training(ant)
 
             # When it is told to end, and another run is submitted

@@ -74,7 +74,7 @@ for sample in (Batch(*(part[place : place + 1] for part in batch)) for place in 
 LINEAR: Final = """
 model = { kind = "sklearn-sgd", config = { kind = "regressor" } }
 optim.client_opt = { lrate = 0.01, modules = ["fragile"] }
-run = { rounds = 1, register = 1, training = { batch_size = 8 } }
+run = { rounds = 1, register = 1, patience = 0, training = { batch_size = 8 } }
 """
 
 FRAGILE: Final = """
