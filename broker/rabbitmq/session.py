@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -18,6 +19,7 @@ from broker.limits import check_message, check_prefetch
 from broker.rabbitmq.alarm import Alarm
 from broker.rabbitmq.channels import Channels, LastingChannel
 from broker.rabbitmq.lifeline import Lifeline
+from broker.rabbitmq.patience import Patience
 from broker.rabbitmq.publisher import Publisher
 from broker.rabbitmq.subscription import RabbitSubscription
 from broker.rabbitmq.translate import is_library_error, translate_connecting
@@ -68,6 +70,7 @@ class RabbitSession:
         self._lifeline = Lifeline()
         self._channels = Channels(connection)
         self._publisher = Publisher(self._channels)
+        self._patience = Patience(self._lifeline, self._ping)
         self._control = LastingChannel(self._channels, confirms=False)
         self._control_turn = asyncio.Lock()
         assert connection.transport is not None
@@ -79,7 +82,7 @@ class RabbitSession:
         return self._address.user
 
     async def declare(self, *items: Declarable) -> None:
-        with self._lifeline.held():
+        with self._calling():
             async with self._control_turn:
                 channel = await self._control.get()
                 for item in items:
@@ -89,7 +92,7 @@ class RabbitSession:
                     await channel.queue_delete(push)
 
     async def delete(self, name: str) -> None:
-        with self._lifeline.held():
+        with self._calling():
             async with self._control_turn:
                 channel = await self._control.get()
                 await channel.queue_delete(name)
@@ -97,7 +100,7 @@ class RabbitSession:
     async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
         check_message(message, routing_key)
         try:
-            with self._lifeline.held():
+            with self._calling():
                 await self._publisher.publish(message, exchange=exchange, routing_key=routing_key)
         except Unroutable:
             if not exchange and await self._exists(routing_key):
@@ -111,11 +114,22 @@ class RabbitSession:
         return await self._subscribe(stream, prefetch, from_stream=True)
 
     async def count(self, name: str) -> QueueCount:
-        with self._lifeline.held():
+        with self._calling():
             async with self._control_turn:
                 channel = await self._control.get()
                 counted = await channel.queue_declare(name, passive=True)
         return QueueCount(messages=counted.message_count or 0, consumers=counted.consumer_count or 0)
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Around a call to the broker: it ends when the session does, and a call that is forgotten ends the session."""
+        with self._lifeline.held(), self._patience.awaited():
+            yield
+
+    async def _ping(self) -> None:
+        """Go to the broker and back, on a channel of its own: no other call is waited for."""
+        with self._lifeline.held():
+            await (await self._channels.open(confirms=False)).close()
 
     async def _exists(self, name: str) -> bool:
         """Raises `Retryable` for what exists and is down, as streams are for a moment when their broker starts."""
@@ -136,7 +150,7 @@ class RabbitSession:
 
     async def _subscribe(self, name: str, prefetch: int, *, from_stream: bool) -> RabbitSubscription:
         check_prefetch(prefetch)
-        with self._lifeline.held():
+        with self._calling():
             channel = await self._channels.open(confirms=False)
             subscription = RabbitSubscription(
                 channel, self._lifeline, partial(self.count, name), from_stream=from_stream

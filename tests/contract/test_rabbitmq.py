@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -232,6 +232,51 @@ async def test_holding_a_delivery_too_long_ends_only_that_subscription(session: 
 
     # Then
     await until_counted(session, name, QueueCount(messages=1, consumers=0))
+
+
+@pytest.fixture
+def stuck(rabbit: LocalRabbit, name: str) -> Iterator[Callable[[], None]]:
+    """Called, it stops whoever keeps the queue `name`, so that nothing published to it is confirmed."""
+    process = f"whereis('%2F_{name}')"
+
+    def stop() -> None:
+        rabbit.ctl("eval", f"sys:suspend({process}).")
+
+    yield stop
+    rabbit.ctl("eval", f"sys:resume({process}).")
+
+
+async def test_a_message_that_is_never_confirmed_ends_the_session(
+    session: Session, name: str, stuck: Callable[[], None]
+) -> None:
+    # Given
+    await session.declare(Queue(name))
+    await asyncio.to_thread(stuck)
+
+    # When / Then
+    async with asyncio.timeout(5 * PATIENCE_S):
+        with pytest.raises(ConnectionLost, match="without answer"):
+            await session.publish(Message(b""), routing_key=name)
+
+
+async def test_messages_that_are_confirmed_later_do_not_hide_one_that_is_not(
+    session: Session, name: str, stuck: Callable[[], None]
+) -> None:
+    # Given
+    await session.declare(Queue(name), Stream(f"{name}-log"))
+    await asyncio.to_thread(stuck)
+    forgotten = asyncio.create_task(session.publish(Message(b""), routing_key=name))
+
+    # When
+    with pytest.raises(ConnectionLost, match="without answer"):
+        async with asyncio.timeout(5 * PATIENCE_S):
+            while True:
+                await session.publish(Message(b"next"), routing_key=f"{name}-log")
+                await asyncio.sleep(0.05)
+
+    # Then
+    with pytest.raises(ConnectionLost):
+        await forgotten
 
 
 async def test_a_consumer_cancelled_though_its_queue_exists_must_start_again(session: Session, name: str) -> None:
