@@ -154,7 +154,10 @@ class Session(Protocol):
         """
 
     async def delete(self, name: str) -> None:
-        """Delete a queue or stream with all it holds; a name that does not exist is no error."""
+        """Delete a queue or stream with all it holds; a name that does not exist is no error.
+
+        A stream that a crash of the broker has left half-declared, which nobody but an administrator can remove, stays.
+        """
 
     async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
         """Publish, and return once the broker has the message safe (publisher confirm).

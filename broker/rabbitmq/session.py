@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
@@ -18,6 +18,7 @@ from broker.errors import NotFound, Retryable, Unreachable, Unroutable
 from broker.limits import check_message, check_prefetch
 from broker.rabbitmq.alarm import Alarm
 from broker.rabbitmq.channels import Channels, LastingChannel
+from broker.rabbitmq.errands import Errands
 from broker.rabbitmq.lifeline import Lifeline
 from broker.rabbitmq.patience import Patience
 from broker.rabbitmq.publisher import Publisher
@@ -40,37 +41,44 @@ async def open_session(
     failures = []
     for address in to_try(url):
         try:
-            connection = await _try(address, name=name, heartbeat_s=heartbeat_s, timeout_s=timeout_s)
+            return await _try(address, name=name, heartbeat_s=heartbeat_s, timeout_s=timeout_s, on_blocked=on_blocked)
         except Unreachable as error:
             failures.append(error)
-            continue
-        Alarm(connection, on_blocked)
-        return RabbitSession(connection, address)
     raise nobody_answers(failures)
 
 
-async def _try(address: Address, *, name: str, heartbeat_s: int, timeout_s: float) -> AbstractConnection:
+async def _try(
+    address: Address, *, name: str, heartbeat_s: int, timeout_s: float, on_blocked: OnBlocked
+) -> "RabbitSession":
+    async def another() -> RabbitSession:
+        return await _try(address, name=name, heartbeat_s=heartbeat_s, timeout_s=timeout_s, on_blocked=on_blocked)
+
     try:
         async with asyncio.timeout(timeout_s):
-            return await _connect(address, name=name, heartbeat_s=heartbeat_s)
+            connection = await _connect(address, name=name, heartbeat_s=heartbeat_s)
     except TimeoutError as error:
         raise Unreachable(f"no broker answered at {address} within {timeout_s:g} s") from error
     except Exception as error:
         if not is_library_error(error):
             raise
         raise translate_connecting(error, address) from error
+    Alarm(connection, on_blocked)
+    return RabbitSession(connection, address, another)
 
 
 class RabbitSession:
-    """Publishing, declaring and each subscription have a channel of their own."""
+    """Publishing, declaring and each subscription have a channel of their own, and deleting has a connection."""
 
-    def __init__(self, connection: AbstractConnection, address: Address) -> None:
+    def __init__(
+        self, connection: AbstractConnection, address: Address, another: Callable[[], Awaitable["RabbitSession"]]
+    ) -> None:
         self._connection = connection
         self._address = address
         self._lifeline = Lifeline()
         self._channels = Channels(connection)
         self._publisher = Publisher(self._channels)
         self._patience = Patience(self._lifeline, self._ping)
+        self._errands = Errands(another)
         self._control = LastingChannel(self._channels, confirms=False)
         self._control_turn = asyncio.Lock()
         assert connection.transport is not None
@@ -92,6 +100,11 @@ class RabbitSession:
                     await channel.queue_delete(push)
 
     async def delete(self, name: str) -> None:
+        with self._lifeline.held():
+            await self._errands.delete(name)
+
+    async def delete_here(self, name: str) -> None:
+        """Delete over this connection, which ends if the broker fails over it."""
         with self._calling():
             async with self._control_turn:
                 channel = await self._control.get()
@@ -144,6 +157,7 @@ class RabbitSession:
 
     async def close(self) -> None:
         self._lifeline.cut("the session was closed")
+        await self._errands.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._connection.close()

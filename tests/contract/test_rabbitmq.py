@@ -3,13 +3,14 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
 
 from broker.base import Binding, Exchange, Message, Queue, QueueCount, Session, Stream
 from broker.connect import open_session
-from broker.errors import AccessRefused, ConnectionLost, Fatal, SubscriptionLost, Unreachable
+from broker.errors import AccessRefused, ConnectionLost, Fatal, NotFound, SubscriptionLost, Unreachable
 from broker.local import LocalRabbit
 from broker.processes import free_ports
 from tests.contract.backends import PATIENCE_S, bodies, take_one, until_counted
@@ -232,6 +233,38 @@ async def test_holding_a_delivery_too_long_ends_only_that_subscription(session: 
 
     # Then
     await until_counted(session, name, QueueCount(messages=1, consumers=0))
+
+
+HALF_MADE: Final = """
+    Name = rabbit_misc:r(<<"/">>, queue, <<"{name}">>),
+    {{ok, Stream}} = rabbit_amqqueue:lookup(Name),
+    rabbit_amqqueue:internal_delete(Name, <<"guest">>),
+    mnesia:dirty_write(rabbit_durable_queue, amqqueue:set_pid(Stream, none)),
+    ok.
+"""
+"""Leave of a stream what a node leaves that is killed while it declares it: a name that nobody keeps."""
+REMOVED: Final = 'mnesia:dirty_delete(rabbit_durable_queue, rabbit_misc:r(<<"/">>, queue, <<"{name}">>)).'
+
+
+async def test_a_stream_that_a_crash_left_half_made_cannot_be_deleted_and_ends_no_session(
+    rabbit: LocalRabbit, session: Session, name: str
+) -> None:
+    # Given
+    await session.declare(Stream(name), Stream(f"{name}-sound"))
+    await asyncio.to_thread(rabbit.ctl, "eval", HALF_MADE.format(name=name))
+
+    # When
+    await session.delete(name)
+
+    # Then
+    await session.delete(f"{name}-sound")
+    with pytest.raises(NotFound):
+        await session.count(f"{name}-sound")
+    await asyncio.to_thread(
+        rabbit.ctl,
+        "eval",
+        f'rabbit_amqqueue:internal_delete(rabbit_misc:r(<<"/">>, queue, <<"{name}">>), <<"guest">>).',
+    )
 
 
 @pytest.fixture
