@@ -141,7 +141,7 @@ class BlockingBroker:
         finally:
             with suppress(ConnectionLost), _translated():
                 if channel.is_open:
-                    # A queue without a delivery limit puts them at its end: only all together keep their order.
+                    # One alone might be put behind the others, depending on the queue: all together keep their order.
                     for _ in loans:
                         pass
                     channel.basic_nack(delivery_tag=0, multiple=True, requeue=True)

@@ -26,7 +26,8 @@ from fl.run.step import LOGIC_VERSION
 from fl.wire.records import Repeats, read_record
 from fl.wire.records_pb2 import LogRecord
 from tests.histories.history import History, file_of
-from tests.histories.scenes import SCENES, Stage
+from tests.histories.players import Stage
+from tests.histories.scenes import SCENES
 from tests.integration.parties import Parties
 
 
