@@ -78,19 +78,31 @@ Part = Literal["u", "x"]
 """What a client sends in bulk: its update, or what its optimizer tells the server's."""
 
 
-def update_stream(run_id: str, round_: int, client_name: str, part: Part = "u") -> str:
-    return f"fl.run.{run_id}.{part}.{round_}.{client_name}"
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A stream for one client's bulk of one round: the client writes to it through `fl.up`, and nowhere else.
 
+    `leader` is who asked for it. Each leader makes rooms of its own, since RabbitMQ 3.10 leaves a stream whose
+    declaration a crash cut short broken for ever, under its name.
+    """
 
-def update(run_id: str, round_: int, client_name: str, *, max_bytes: int, part: Part = "u") -> tuple[Declarable, ...]:
-    """The stream for one client's bulk of one round: the client writes to it through `fl.up`, and nowhere else."""
-    stream = Stream(update_stream(run_id, round_, client_name, part), max_bytes=max_bytes)
-    return (stream, Binding(stream.name, UP.name, update_key(run_id, round_, client_name, part)))
+    run: str
+    round: int
+    client: str
+    leader: str
+    part: Part = "u"
 
+    @property
+    def stream(self) -> str:
+        return f"fl.run.{self.run}.{self.part}.{self.round}.{self.client}.{self.leader}"
 
-def update_key(run_id: str, round_: int, client_name: str, part: Part = "u") -> str:
-    """Four words, so that the run's queue, which takes three, does not get the chunks."""
-    return f"{run_id}.{client_name}.{part}.{round_}"
+    @property
+    def key(self) -> str:
+        """Five words, so that the run's queue, which takes three, does not get the chunks."""
+        return f"{self.run}.{self.client}.{self.part}.{self.round}.{self.leader}"
+
+    def declaration(self, *, max_bytes: int) -> tuple[Declarable, ...]:
+        return (Stream(self.stream, max_bytes=max_bytes), Binding(self.stream, UP.name, self.key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,7 @@ class Daemon:
 
     async def _handle(self, part: Part, inbox: Inbox, letter: Letter) -> None:
         """Answer one request; it is acknowledged last."""
-        reply = await part.answer(letter.request)
+        reply = await part.answer(letter.request, leader=letter.leader)
         if reply is not None and not await self._reply(letter, reply):
             part.over = True
         await inbox.settle(letter)

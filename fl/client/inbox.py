@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from broker.base import Delivery
 from broker.errors import SubscriptionLost
@@ -51,7 +52,7 @@ class Inbox:
         while not self._waiting.empty():
             letter = self._waiting.get_nowait()
             if letter is not None:
-                yield Letter(self._held.pop(_identity(letter)), letter.run, letter.request)
+                yield replace(letter, delivery=self._held.pop(_identity(letter)))
 
 
 async def settle(delivery: Delivery) -> None:

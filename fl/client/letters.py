@@ -13,10 +13,11 @@ Request = JoinReply | InitRequest | TrainRequest | EvaluateRequest | StopRequest
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A request, and the run it belongs to: that of its routing key."""
+    """A request, the run it belongs to, which is that of its routing key, and the leader that asks."""
 
     delivery: Delivery
     run: str
+    leader: str
     request: Request
 
 
@@ -26,7 +27,8 @@ def open_letter(delivery: Delivery) -> Letter:
         run = check_name(Key.parse(delivery.routing_key).run, "run")  # it also names a directory
     except ValueError as error:
         raise BadMessage(str(error)) from None
-    body = body_of(unseal(delivery.message))
+    envelope = unseal(delivery.message)
+    body = body_of(envelope)
     if not isinstance(body, Request):
         raise BadMessage(f"a {type(body).__name__} is nothing to send to a client")
-    return Letter(delivery, run, body)
+    return Letter(delivery, run, envelope.sender, body)

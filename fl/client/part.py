@@ -50,17 +50,20 @@ class Part:
         self.took_part = False
         self.over = False
 
-    async def answer(self, request: Request) -> Body | None:
-        """The reply to a request; None where none is due. Raises `Retryable`; whatever else goes wrong is a reply."""
+    async def answer(self, request: Request, *, leader: str) -> Body | None:
+        """The reply to a request of a leader, which has made room for what is too big for a message.
+
+        None where no reply is due. Raises `Retryable`; whatever else goes wrong is a reply.
+        """
         try:
-            return await self._answer(request)
+            return await self._answer(request, leader)
         except Retryable:
             raise
         except Exception as error:  # an error of ours must not end the daemon's other runs
             self._log.exception("request_failed")
             return failure(request, f"{type(error).__name__}: {error}")
 
-    async def _answer(self, request: Request) -> Body | None:
+    async def _answer(self, request: Request, leader: str) -> Body | None:
         match request:
             case JoinReply():
                 self._on_join_reply(request)
@@ -68,7 +71,7 @@ class Part:
             case InitRequest():
                 return await self._initialise(request)
             case TrainRequest() | EvaluateRequest():
-                return await self._answer_once(request)
+                return await self._answer_once(request, leader)
             case StopRequest():
                 await self._stop(request)
                 return None
@@ -105,7 +108,7 @@ class Part:
         self._log.info("initialised")
         return answer.init
 
-    async def _answer_once(self, request: RoundRequest) -> Body:
+    async def _answer_once(self, request: RoundRequest, leader: str) -> Body:
         kind = type(request).__name__
         wanted = request.SerializeToString(deterministic=True)
         known = self._answered.get(kind)
@@ -114,17 +117,17 @@ class Part:
             return known[1]
         if self._initialised_by is None:
             return failure(request, "this daemon does not know the run; it was restarted", Error.Code.UNINITIALISED)
-        reply = await self._work(request)
+        reply = await self._work(request, leader)
         if not isinstance(reply, Error):
             self._answered[kind] = (wanted, reply)
         return reply
 
-    async def _work(self, request: RoundRequest) -> Body:
+    async def _work(self, request: RoundRequest, leader: str) -> Body:
         self._log.info("in_work", request=type(request).__name__, round=request.round)
         try:
             answer = await self._ask(await self._call(request))
             if answer.WhichOneof("answer") == "train":
-                await self._upload(answer.train)
+                await self._upload(answer.train, leader)
                 self._log.info("trained", round=request.round, steps=answer.train.n_steps, seconds=answer.train.seconds)
                 return answer.train
             if answer.WhichOneof("answer") == "evaluate":
@@ -171,18 +174,14 @@ class Part:
             raise NoRoom(f"run {self._run}: {answer.error.text}")
         return answer
 
-    async def _upload(self, reply: TrainReply) -> None:
-        """Move what is too big for a message to the streams that the leader has declared for it."""
-        name = self._site.name
+    async def _upload(self, reply: TrainReply, leader: str) -> None:
+        """Move what is too big for a message to the rooms that the leader has made for it."""
         parts: tuple[tuple[topology.Part, Tensors], ...] = (("u", reply.update), ("x", reply.aux))
         for part, tensors in parts:
             if len(tensors.inline) > INLINE_BYTES:
+                room = topology.Room(self._run, reply.round, self._site.name, leader, part)
                 ref = await blob.write(
-                    self._session,
-                    topology.update_stream(self._run, reply.round, name, part),
-                    tensors.inline,
-                    exchange=topology.UP.name,
-                    routing_key=topology.update_key(self._run, reply.round, name, part),
+                    self._session, room.stream, tensors.inline, exchange=topology.UP.name, routing_key=room.key
                 )
                 tensors.CopyFrom(referring(read_layout(tensors.layout), ref))
 

@@ -141,6 +141,8 @@ class RunState:
     """Bulk that the last commit made useless."""
     fallen: tuple[Fallen, ...] = ()
     """Leaders that may have left half-written bulk."""
+    asked_by: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Who led each training round that updates may be left of: the last committed one, and the one after it."""
     waited_s: float = 0.0
     """How long what is awaited has been, as far as that was logged."""
     out: Mapping[str, Note] = field(default_factory=dict)
@@ -250,7 +252,11 @@ def apply(state: RunState, record: Record) -> RunState:
 
 def _lead(state: RunState, leader: str) -> RunState:
     fallen = state.fallen if (round_ := _written(state)) is None else (*state.fallen, Fallen(state.leader, round_))
-    return replace(state, leader=leader, fallen=fallen, seen=Seen())
+    asked_by = dict(state.asked_by)
+    if state.open is not None and state.open.opened.kind is Kind.TRAIN:
+        round_ = state.open.opened.round
+        asked_by[round_] = (*asked_by[round_], leader)
+    return replace(state, leader=leader, fallen=fallen, asked_by=asked_by, seen=Seen())
 
 
 def _written(state: RunState) -> int | None:
@@ -281,7 +287,23 @@ def _open(state: RunState, record: RoundOpened) -> RunState:
     asked = {name: state.clients[name].past for name in record.participants if record.kind is Kind.TRAIN}
     pasts = {name: replace(past, asked=past.asked + 1) for name, past in asked.items()}
     clients = {**state.clients, **{name: replace(state.clients[name], past=past) for name, past in pasts.items()}}
-    return replace(state, open=OpenRound(record), clients=clients, paused=None, waited_s=0.0, out={}, seen=Seen())
+    asked_by = state.asked_by if record.kind is Kind.EVALUATE else _asked_by_also(state, record.round)
+    return replace(
+        state,
+        open=OpenRound(record),
+        clients=clients,
+        asked_by=asked_by,
+        paused=None,
+        waited_s=0.0,
+        out={},
+        seen=Seen(),
+    )
+
+
+def _asked_by_also(state: RunState, round_: int) -> Mapping[int, tuple[str, ...]]:
+    """Who led the last committed round, and the present leader for the one that it opens."""
+    last = {number: leaders for number, leaders in state.asked_by.items() if number == state.trained}
+    return {**last, round_: (state.leader,)}
 
 
 def _after_round(state: RunState, record: RoundCommitted) -> Mapping[str, Client]:

@@ -48,9 +48,9 @@ class Mail:
             return
         for part, n_bytes in bulk_bytes(state).items():
             if n_bytes > INLINE_BYTES:
-                # Room for an upload cut short and one done again after it.
-                stream = topology.update(state.run, open_.opened.round, client, max_bytes=4 * n_bytes, part=part)
-                await self._session.declare(*stream)
+                room = topology.Room(state.run, open_.opened.round, client, self._leader, part)
+                # for an upload cut short and one done again after it
+                await self._session.declare(*room.declaration(max_bytes=4 * n_bytes))
 
     async def _post(self, state: RunState, client: str, body: Body) -> None:
         message = seal(wrap(state.run, self._leader, body, now=self._clock()), user=self._session.user)

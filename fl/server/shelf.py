@@ -63,6 +63,8 @@ class Shelf:
         for stream in self._written - {ref.stream for ref in logged if ref is not None}:
             await self._session.delete(stream)
         self._written.clear()
+        if state.ended is not None:  # whoever ended the run could not know of rooms that were made meanwhile
+            await self.clear_updates(state)
 
     async def sweep(self, command: Sweep) -> None:
         """Delete what is named; what is inline, or gone already, needs nothing."""
@@ -76,20 +78,21 @@ class Shelf:
     async def clear_updates(self, state: RunState) -> None:
         """Delete what clients have sent, used or not, for rounds that are settled.
 
-        By the names that the leader gave these streams: a reply says where its bytes are, and may lie.
+        By the names that leaders gave these streams: a reply says where its bytes are, and may lie.
         """
         parts = [part for part, size in bulk_bytes(state).items() if size > INLINE_BYTES] if state.weights else []
         if not parts:
             return
         last = state.trained if state.ended is None else state.trained + 1
-        rounds = {*range(max(self._cleared + 1, state.trained), last + 1)}
-        if state.ended is not None:  # others may have made room for updates of rounds that were over already
-            rounds |= {one.round for one in state.fallen}
-        streams = [
-            topology.update_stream(self._run, round_, name, part)
-            for round_ in sorted(rounds)
+        asked = {(round_, leader) for round_, leaders in state.asked_by.items() for leader in leaders}
+        if state.ended is not None:  # some may have made room for updates of rounds that were over already
+            asked |= {(one.round, one.leader) for one in state.fallen}
+        rooms = [
+            topology.Room(self._run, round_, name, leader, part)
+            for round_, leader in sorted(asked)
+            if self._cleared < round_ <= last or state.ended is not None
             for name in state.clients
             for part in parts
         ]
-        await asyncio.gather(*(self._session.delete(stream) for stream in streams))
+        await asyncio.gather(*(self._session.delete(room.stream) for room in rooms))
         self._cleared = last

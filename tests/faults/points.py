@@ -2,7 +2,7 @@
 
 Every step that matters to others is such a call, so that no code of ours needs a hook. A line has what is done, where,
 and what with: `publish log round_committed train 1`, `deliver server train_reply 1`, `publish w.1.<leader> chunk 0`,
-`declare u.1.ant`, `ack client.ant train_request 2`.
+`declare u.1.ant.<leader>`, `ack client.ant train_request 2`.
 """
 
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ def address(exchange: str, routing_key: str) -> str:
     _, client, *what = routing_key.split(".")
     if len(what) == 1:
         return f"{place(exchange)}.{client}"
-    part, round_ = what
-    return f"{part}.{round_}.{client}"
+    part, round_, leader = what
+    return f"{part}.{round_}.{client}.{leader}"
 
 
 def content(message: Message) -> str:

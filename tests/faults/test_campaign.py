@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.base import Binding, Message, Stream
+from broker.base import Message
 from broker.blob import cut
+from broker.topology import Room
 from fl.run.events import Kind, RoundOpened
 from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import TrainReply
@@ -53,7 +54,7 @@ def test_a_line_says_what_a_message_is_and_of_which_round(message: Message, said
         ("", "fl.runs", "runs"),
         ("fl.down", "r.ant.train_request", "down.ant"),
         ("fl.up", "r.ant.train_reply", "up.ant"),
-        ("fl.up", "r.ant.u.2", "u.2.ant"),
+        ("fl.up", "r.ant.u.2.leader", "u.2.ant.leader"),
     ],
 )
 def test_a_line_says_where_a_message_goes(exchange: str, key: str, said: str) -> None:
@@ -61,5 +62,6 @@ def test_a_line_says_where_a_message_goes(exchange: str, key: str, said: str) ->
 
 
 def test_a_stream_and_its_binding_are_two_lines() -> None:
-    assert declared(Stream("fl.run.r.u.1.ant")) == "u.1.ant"
-    assert declared(Binding("fl.run.r.u.1.ant", "fl.up", "r.ant.u.1")) == "up-u.1.ant"
+    stream, binding = Room("r", 1, "ant", "leader").declaration(max_bytes=1)
+
+    assert (declared(stream), declared(binding)) == ("u.1.ant.leader", "up-u.1.ant.leader")

@@ -55,11 +55,11 @@ def test_a_soak_sees_another_commit_a_missing_one_and_other_weights() -> None:
 
 
 def test_a_soak_sees_what_is_left_too_much_and_what_is_gone() -> None:
-    left = {"fl.runs": STREAM, "fl.dead": 1, "fl.run.r.u.1.ant": STREAM}
+    left = {"fl.runs": STREAM, "fl.dead": 1, "fl.run.r.u.1.ant.leader": STREAM}
     expected = {"fl.runs": STREAM, "fl.dead": 0, "fl.run.r.log": STREAM}
 
     assert [*surplus(left, expected)] == [
         "fl.dead: a queue of 1 messages instead of a queue of 0 messages",
         "fl.run.r.log: nothing instead of a stream",
-        "fl.run.r.u.1.ant: a stream instead of nothing",
+        "fl.run.r.u.1.ant.leader: a stream instead of nothing",
     ]

@@ -123,7 +123,7 @@ class Play(Parties):
 
     async def until_uploaded(self) -> None:
         """Wait until the first piece of somebody's update is on the broker."""
-        stream = topology.update_stream(self.run.run, 1, CLIENTS[0])
+        stream = topology.Room(self.run.run, 1, CLIENTS[0], await self.leader(self.run)).stream
         async with asyncio.timeout(PATIENCE_S):
             while not await _is_there(self.owner, stream):
                 await asyncio.sleep(0)

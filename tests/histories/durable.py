@@ -43,6 +43,7 @@ def durable(state: RunState) -> Told:
         open=None if state.open is None else _opened(state.open.opened),
         garbage=[_parcel(one) for one in state.garbage],
         fallen=[[one.leader, one.round] for one in state.fallen],
+        asked_by={str(round_): list(leaders) for round_, leaders in sorted(state.asked_by.items())},
         waited_s=state.waited_s,
         out=_notes(state.out),
         paused=state.paused,

@@ -19,7 +19,7 @@ from fl.client.site import Site
 from fl.core.vector import NumpyVector
 from fl.log import get_log
 from fl.main.outcome import Outcome, outcome_of
-from fl.run.events import Record
+from fl.run.events import LeaderStarted, Record
 from fl.run.spec import RunSpec
 from fl.server.leader import Seat
 from fl.server.worker import serve as serve_worker
@@ -119,6 +119,12 @@ class Parties:
             return await outcome_of(session, submission.run, submission.spec)
         finally:
             await session.close()
+
+    async def leader(self, submission: Submission) -> str:
+        """Who leads a run that has just begun."""
+        started = await self.until_record(submission, lambda record: isinstance(record, LeaderStarted))
+        assert isinstance(started, LeaderStarted)
+        return started.leader
 
     async def records(self, submission: Submission) -> list[Record]:
         """Those that count, of a run that is over."""

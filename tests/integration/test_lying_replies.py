@@ -167,7 +167,12 @@ async def test_a_reply_to_other_weights_than_the_committed_ones_has_no_effect(me
     assert [(note.client, note.reason) for note in commits[0].dropped] == [("late", "no answer in time")]
 
 
-async def test_an_update_said_to_be_in_another_clients_stream_is_named(memory_url: str) -> None:
+@pytest.mark.parametrize(
+    ("client", "leader"), [("ant", None), ("liar", "never-led")], ids=["another client's", "made by no leader"]
+)
+async def test_an_update_said_to_be_in_a_stream_that_is_not_for_it_is_named(
+    memory_url: str, client: str, leader: str | None
+) -> None:
     size = 50_000
     start = NumpyVector.from_arrays({"coef": np.full((1, size), 0.5), "intercept": np.ones(1)})
     info = DataInfo(n_samples=10, n_features=size, input_shape=[0, size])
@@ -176,14 +181,14 @@ async def test_an_update_said_to_be_in_another_clients_stream_is_named(memory_ur
         parties.worker()
 
         def swapped(reply: TrainReply) -> None:
-            """Says that the other client's stream is its own."""
-            other = topology.update_stream(submission.run, reply.round, "ant")
+            other = topology.Room(submission.run, reply.round, client, leader or liar.leader).stream
             tensors = reply.update
             ref = BlobRef(stream=other, bytes=len(tensors.inline), chunks=1, sha256=tensors.digest)
             tensors.CopyFrom(Tensors(layout=tensors.layout, digest=tensors.digest, ref=ref))
 
         parties.puppet(Puppet("ant", weights=start, info=info), submission.run)
-        parties.puppet(Puppet("liar", weights=start, info=info, lie=swapped), submission.run)
+        liar = Puppet("liar", weights=start, info=info, lie=swapped)
+        parties.puppet(liar, submission.run)
         outcome = await parties.outcome(submission)
         commits = of_kind(await parties.records(submission), RoundCommitted)
 

@@ -124,6 +124,8 @@ class Puppet:
         """`weights` are those to start from where requests bring them in a stream; `unable` is why it has no model."""
         self.name = name
         self.heard: list[Body] = []
+        self.leader = ""
+        """Who asked last."""
         self._update = update
         self._info = info or DataInfo(n_samples=10, n_features=N_FEATURES, input_shape=[0, N_FEATURES])
         self._lie = lie
@@ -152,7 +154,8 @@ class Puppet:
             if not await self._try_to_say(session, run, JoinRequest(data_info=self._info)):
                 return
             async for delivery in requests:
-                body = body_of(unseal(delivery.message))
+                envelope = unseal(delivery.message)
+                self.leader, body = envelope.sender, body_of(envelope)
                 self.heard.append(body)
                 reply = await self._reply(body)
                 if reply is not None:

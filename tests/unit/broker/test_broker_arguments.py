@@ -119,17 +119,23 @@ def test_replies_of_a_run_reach_its_queue_and_no_other() -> None:
 
 
 def test_bulk_of_a_client_goes_to_its_stream_and_not_to_the_runs_queue() -> None:
-    key = topology.update_key("r1", 3, "alice")
-    stream = topology.update_stream("r1", 3, "alice")
+    room = topology.Room("r1", 3, "alice", "leader")
 
-    to_stream = bound_keys(topology.update("r1", 3, "alice", max_bytes=1), stream)
+    to_stream = bound_keys(room.declaration(max_bytes=1), room.stream)
     to_queue = bound_keys(topology.run("r1"), topology.run_queue("r1"))
 
-    assert ([matches(k, key) for k in to_stream], [matches(k, key) for k in to_queue]) == ([True], [False])
+    assert ([matches(k, room.key) for k in to_stream], [matches(k, room.key) for k in to_queue]) == ([True], [False])
+
+
+def test_rooms_of_two_leaders_for_the_same_bulk_have_nothing_in_common() -> None:
+    one, other = (topology.Room("r1", 3, "alice", leader) for leader in ("one", "other"))
+
+    assert not matches(bound_keys(one.declaration(max_bytes=1), one.stream)[0], other.key)
+    assert one.stream != other.stream
 
 
 def test_the_word_after_the_run_is_who_sent_it() -> None:
-    assert Key.parse(topology.update_key("r1", 3, "alice")).client == "alice"
+    assert Key.parse(topology.Room("r1", 3, "alice", "leader").key).client == "alice"
 
 
 def test_a_key_is_what_it_is_parsed_from() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from broker import topology
-from broker.base import Binding, Queue
 from fl.core.vector import NumpyVector
 from fl.run.events import (
     ClientsAdmitted,
@@ -20,10 +19,10 @@ from fl.run.events import (
     Status,
 )
 from fl.run.step import LOGIC_VERSION
-from fl.wire.messages_pb2 import DataInfo, TrainRequest
+from fl.wire.messages_pb2 import TrainRequest
 from fl.wire.records import read_record, write_record
-from tests.integration.parties import Parties, stored
-from tests.integration.world import N_FEATURES, Puppet, garbage, make_spec, of_kind, regression, run_here, sites_of
+from tests.integration.parties import Parties
+from tests.integration.world import N_FEATURES, Puppet, make_spec, of_kind, regression, run_here, sites_of
 
 START = NumpyVector.from_arrays({"coef": np.full((1, N_FEATURES), 0.5), "intercept": np.ones(1)})
 TWO = {name: regression(seed) for seed, name in enumerate(("ant", "bee"))}
@@ -194,69 +193,3 @@ async def so_far(parties: Parties, run: str) -> list[Record]:
                     if delivery.message.type != topology.MARKER:
                         found.append(read_record(delivery.message)[1])
     return found
-
-
-async def test_a_run_with_bulk_weights_leaves_its_log_and_its_final_weights(memory_url: str) -> None:
-    size = 50_000  # 400 kB in float64
-    start = NumpyVector.from_arrays({"coef": np.full((1, size), 0.5), "intercept": np.ones(1)})
-    info = DataInfo(n_samples=10, n_features=size, input_shape=[0, size])
-    slow = Puppet("slow", info=info, weights=start)
-    slow.withhold(1)
-    async with Parties(memory_url) as parties:
-        submission = await parties.submit(make_spec(rounds=2, clients=2, deadline=0.5), start)
-        parties.worker()
-        for puppet in (Puppet("ant", info=info, weights=start), slow):
-            parties.puppet(puppet, submission.run)
-        await parties.outcome(submission)
-        await parties.until_closed(submission)
-        left = stored(memory_url)
-
-    run = submission.run
-    weights = {name for name in left if name.startswith(f"fl.run.{run}.w.")}
-    shared = {"fl.runs", "fl.dead", "fl.client.ant", "fl.client.slow"}
-    assert left - weights == shared | {topology.run_log(run)}
-    assert len(weights) == 1
-
-
-async def test_an_update_that_is_gone_after_it_was_vetted_is_left_out_and_the_round_goes_on(
-    memory_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fl.wire.bulk.NEXT_CHUNK_S", 0.5)
-    # Given a round in which one client's bulk has been vetted, and another one's reply is awaited
-    n_features = 50_000
-    big = NumpyVector.from_arrays({"coef": np.full((1, n_features), 0.001), "intercept": np.zeros(1)})
-    info = DataInfo(n_samples=10, n_features=n_features, input_shape=[0, n_features])
-    bee = Puppet("bee", info=info, weights=big)
-    bee.withhold(1)
-    (ant,) = await sites_of({"ant": regression(0, n=12, n_features=n_features)})
-    async with Parties(memory_url) as parties:
-        submission = await parties.submit(make_spec(rounds=1, clients=2), big)
-        replies = Binding("replies", topology.UP.name, f"{submission.run}.ant.train_reply")
-        await parties.owner.declare(Queue(replies.queue), replies)
-        parties.worker()
-        parties.daemon(ant)
-        parties.puppet(bee, submission.run)
-        await until_asked(bee, 1)
-        await until_looked_at(parties, replies)
-
-        # When the bulk disappears before the fold
-        await parties.owner.delete(topology.update_stream(submission.run, 1, "ant"))
-        bee.let_go(1)
-        outcome = await parties.outcome(submission)
-
-        # Then somebody leads again from the log, looks for it some times, and commits the round without it
-        records = await parties.records(submission)
-        (committed,) = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
-        assert outcome.status is Status.FINISHED
-        assert [one.client for one in committed.participants] == ["bee"]
-        assert [note.client for note in committed.dropped] == ["ant"]
-        assert len(of_kind(records, LeaderStarted)) > 2
-
-
-async def until_looked_at(parties: Parties, replies: Binding) -> None:
-    """Wait until the leader has looked at a reply, of which `replies` gets a copy: it takes what comes in order."""
-    async with asyncio.timeout(20.0), await parties.owner.consume(replies.queue, prefetch=1) as copies:
-        await anext(copies)
-    run = topology.Key.parse(replies.key).run
-    await parties.owner.publish(garbage(), routing_key=topology.run_queue(run))
-    await parties.dead_letters(1)

@@ -1,0 +1,227 @@
+"""Leading where updates are too big for a message: the rooms that leaders make for them, and what becomes of those."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from broker import topology
+from broker.base import Binding, Declarable, Message, Queue, QueueCount, Session, Stream, Subscription
+from broker.errors import ConnectionLost
+from fl.core.vector import NumpyVector
+from fl.run.events import Kind, LeaderStarted, RoundCommitted, Status
+from fl.run.spec import RunSpec
+from fl.wire.messages_pb2 import DataInfo
+from tests.integration.parties import Parties, stored
+from tests.integration.world import Puppet, garbage, make_spec, of_kind, regression, run_here, sites_of, until
+
+N_FEATURES = 50_000
+"""400 kB in float64."""
+
+INFO = DataInfo(n_samples=10, n_features=N_FEATURES, input_shape=[0, N_FEATURES])
+START = NumpyVector.from_arrays({"coef": np.full((1, N_FEATURES), 0.001), "intercept": np.zeros(1)})
+TWO = {name: regression(seed, n=12, n_features=N_FEATURES) for seed, name in enumerate(("ant", "bee"))}
+
+
+@pytest.fixture
+def memory_url(request: pytest.FixtureRequest) -> str:
+    """An embedded broker that no other test uses."""
+    return f"memory://bulk-{abs(hash(request.node.nodeid))}"
+
+
+def scaffold(spec: RunSpec) -> RunSpec:
+    """The same run, in which optimizers have bulk to tell as well."""
+    ours, theirs = (
+        {"lrate": rate, "modules": [f"scaffold-{side}"]} for side, rate in (("client", 1e-5), ("server", 1.0))
+    )
+    optim = {"client_opt": ours, "server_opt": theirs}
+    return RunSpec.parse({**spec.model_dump(by_alias=True), "optim": optim}, "the test")
+
+
+@dataclass(slots=True)
+class Crashing:
+    """A broker's crash while a stream is declared, as RabbitMQ 3.10 survives it: that name ends every session."""
+
+    client: str
+    part: str
+    broken: set[str] = field(default_factory=set)
+
+    def declares(self, items: tuple[Declarable, ...]) -> None:
+        """Raises `ConnectionLost` in the first declaration of the stream, and in all later ones of the same name."""
+        for item in items:
+            if isinstance(item, Stream) and f".{self.part}.1.{self.client}" in item.name and not self.broken:
+                self.broken.add(item.name)
+            if not self.broken.isdisjoint({getattr(item, "name", "")}):
+                raise ConnectionLost(f"internal error: {item}")
+
+
+class AtCrashingBroker(Session):
+    """A session on which `crashing` breaks a stream."""
+
+    def __init__(self, inner: Session, crashing: Crashing) -> None:
+        self._inner = inner
+        self._crashing = crashing
+
+    @property
+    def user(self) -> str:
+        return self._inner.user
+
+    async def declare(self, *items: Declarable) -> None:
+        self._crashing.declares(items)
+        await self._inner.declare(*items)
+
+    async def delete(self, name: str) -> None:
+        await self._inner.delete(name)
+
+    async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
+        await self._inner.publish(message, exchange=exchange, routing_key=routing_key)
+
+    async def consume(self, queue: str, *, prefetch: int) -> Subscription:
+        return await self._inner.consume(queue, prefetch=prefetch)
+
+    async def read(self, stream: str, *, prefetch: int = 64) -> Subscription:
+        return await self._inner.read(stream, prefetch=prefetch)
+
+    async def count(self, name: str) -> QueueCount:
+        return await self._inner.count(name)
+
+    async def wait_lost(self) -> None:
+        await self._inner.wait_lost()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class AtRisk(Parties):
+    """Parties whose worker's broker crashes once."""
+
+    def __init__(self, url: str, crashing: Crashing) -> None:
+        super().__init__(url)
+        self._crashing = crashing
+
+    async def open(self, name: str) -> Session:
+        session = await super().open(name)
+        return AtCrashingBroker(session, self._crashing) if name == "worker" else session
+
+
+@pytest.mark.parametrize("client", ["ant", "bee"], ids=["before anybody is asked", "when somebody was asked already"])
+@pytest.mark.parametrize("part", ["u", "x"], ids=["update", "what its optimizer tells"])
+async def test_a_stream_that_a_crash_left_broken_stops_no_run_and_changes_no_bit(
+    memory_url: str, client: str, part: str
+) -> None:
+    # Given
+    spec = scaffold(make_spec(rounds=2, clients=2))
+    calm, _ = await run_here(memory_url + "-calm", spec, TWO, weights=START)
+
+    # When
+    crashing = Crashing(client, part)
+    async with AtRisk(memory_url, crashing) as parties:
+        submission = await parties.submit(spec, START)
+        parties.worker()
+        for site in await sites_of(TWO):
+            parties.daemon(site)
+        outcome = await parties.outcome(submission)
+        records = await parties.records(submission)
+        await parties.until_closed(submission)
+        left = stored(memory_url)
+
+    # Then
+    assert len(crashing.broken) == 1
+    assert len(of_kind(records, LeaderStarted)) == 2
+    assert outcome.weights == calm.weights
+    assert [one for one in of_kind(records, RoundCommitted) if one.dropped] == []
+    assert {name for name in left if ".u." in name or ".x." in name} == set()
+
+
+async def test_what_a_client_sent_to_a_leader_that_was_replaced_counts_and_is_not_sent_again(memory_url: str) -> None:
+    bee = Puppet("bee", info=INFO, weights=START)
+    bee.withhold(1)
+    (ant,) = await sites_of({"ant": TWO["ant"]})
+    async with Parties(memory_url) as parties:
+        # Given an update that lies in the room of a leader
+        submission = await parties.submit(make_spec(rounds=1, clients=2), START)
+        replies = Binding("replies", topology.UP.name, f"{submission.run}.ant.train_reply")
+        chunks = Binding("chunks", topology.UP.name, f"{submission.run}.ant.u.#")
+        await parties.owner.declare(Queue(replies.queue), replies, Queue(chunks.queue), chunks)
+        parties.worker()
+        parties.daemon(ant)
+        parties.puppet(bee, submission.run)
+        await until(lambda: bee.was_asked(1))
+        await until_looked_at(parties, replies)
+        n_chunks = (await parties.owner.count(chunks.queue)).messages
+
+        # When that leader is replaced
+        first = await parties.leader(submission)
+        parties.cut("worker")
+        await parties.until_record(submission, lambda one: isinstance(one, LeaderStarted) and one.leader != first)
+        bee.let_go(1)
+        await parties.outcome(submission)
+
+        # Then
+        records = await parties.records(submission)
+        (committed,) = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
+        assert [one.client for one in committed.participants] == ["ant", "bee"]
+        assert (await parties.owner.count(chunks.queue)).messages == n_chunks > 0
+        await parties.until_closed(submission)
+        assert {name for name in stored(memory_url) if ".u." in name} == set()
+
+
+async def test_a_run_with_bulk_weights_leaves_its_log_and_its_final_weights(memory_url: str) -> None:
+    slow = Puppet("slow", info=INFO, weights=START)
+    slow.withhold(1)
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(make_spec(rounds=2, clients=2, deadline=0.5), START)
+        parties.worker()
+        for puppet in (Puppet("ant", info=INFO, weights=START), slow):
+            parties.puppet(puppet, submission.run)
+        await parties.outcome(submission)
+        await parties.until_closed(submission)
+        left = stored(memory_url)
+
+    run = submission.run
+    weights = {name for name in left if name.startswith(f"fl.run.{run}.w.")}
+    shared = {"fl.runs", "fl.dead", "fl.client.ant", "fl.client.slow"}
+    assert left - weights == shared | {topology.run_log(run)}
+    assert len(weights) == 1
+
+
+async def test_an_update_that_is_gone_after_it_was_vetted_is_left_out_and_the_round_goes_on(
+    memory_url: str,
+) -> None:
+    # Given a round in which one client's bulk has been vetted, and another one's reply is awaited
+    bee = Puppet("bee", info=INFO, weights=START)
+    bee.withhold(1)
+    (ant,) = await sites_of({"ant": TWO["ant"]})
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(make_spec(rounds=1, clients=2), START)
+        replies = Binding("replies", topology.UP.name, f"{submission.run}.ant.train_reply")
+        await parties.owner.declare(Queue(replies.queue), replies)
+        parties.worker()
+        parties.daemon(ant)
+        parties.puppet(bee, submission.run)
+        await until(lambda: bee.was_asked(1))
+        await until_looked_at(parties, replies)
+
+        # When the bulk disappears before the fold
+        room = topology.Room(submission.run, 1, "ant", await parties.leader(submission))
+        await parties.owner.delete(room.stream)
+        bee.let_go(1)
+        outcome = await parties.outcome(submission)
+
+        # Then somebody leads again from the log, looks for it, and commits the round without it
+        records = await parties.records(submission)
+        (committed,) = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
+        assert outcome.status is Status.FINISHED
+        assert [one.client for one in committed.participants] == ["bee"]
+        assert [note.client for note in committed.dropped] == ["ant"]
+        assert len(of_kind(records, LeaderStarted)) == 2
+
+
+async def until_looked_at(parties: Parties, replies: Binding) -> None:
+    """Wait until the leader has looked at a reply, of which `replies` gets a copy: it takes what comes in order."""
+    async with asyncio.timeout(20.0), await parties.owner.consume(replies.queue, prefetch=1) as copies:
+        await anext(copies)
+    run = topology.Key.parse(replies.key).run
+    await parties.owner.publish(garbage(), routing_key=topology.run_queue(run))
+    await parties.dead_letters(1)
