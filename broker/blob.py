@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from broker.base import Delivery, Message, Session, Stream, Subscription
 from broker.errors import BadBlob, Late, NotFound, Retryable, Unroutable
@@ -22,6 +22,7 @@ INDEX: Final = "chunk"
 OCTETS: Final = "application/octet-stream"
 
 Bytes = bytes | bytearray | memoryview
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,12 @@ async def write(
     """
     digest = hashlib.sha256()
     n_bytes = n_chunks = 0
-
-    def publishes() -> Iterator[Coroutine[Any, Any, None]]:
-        nonlocal n_bytes, n_chunks
+    key = routing_key or stream
+    async with _in_order(window) as start:
         for message in cut(data, chunk_bytes):
-            digest.update(message.body)
+            await start(_append(session, message, stream, exchange=exchange, routing_key=key))
+            await in_thread(digest.update, message.body)  # while the chunk is on its way
             n_bytes, n_chunks = n_bytes + len(message.body), n_chunks + 1
-            yield _append(session, message, stream, exchange=exchange, routing_key=routing_key or stream)
-
-    await _run_in_order(publishes(), window)
     return BlobRef(stream=stream, size=n_bytes, chunks=n_chunks, sha256=digest.digest())
 
 
@@ -91,23 +89,30 @@ def ref_of(stream: str, data: Bytes, chunk_bytes: int = CHUNK_BYTES) -> BlobRef:
     return BlobRef(stream, n_bytes, -(-n_bytes // chunk_bytes), hashlib.sha256(data).digest())
 
 
-async def read(session: Session, ref: BlobRef, *, timeout_s: float = 60.0) -> AsyncGenerator[memoryview, None]:
-    """Yield the chunks in order, also while they are still being written. Use it under `contextlib.aclosing`.
+async def pour(
+    session: Session, ref: BlobRef, take: Callable[[int, memoryview], None], *, timeout_s: float = 60.0
+) -> None:
+    """Hand each chunk to `take`, with the place of its first byte, in order, also while they are still being written.
 
-    Raises `BadBlob` for anything but the announced bytes and for a stream that is missing or deleted meanwhile,
-    and `Late` when the next chunk does not come within `timeout_s`. **The digest is known to be right only when the
-    iteration has ended**: until then the chunks are what somebody claims.
+    `take` runs in a thread, while the next chunks are on their way. Raises `BadBlob` for anything but the announced
+    bytes and for a stream that is missing or deleted meanwhile, and `Late` when the next chunk does not come within
+    `timeout_s`. **The digest is known to be right only when this returns**: until then the chunks are what somebody
+    claims.
     """
     digest = hashlib.sha256()
     size = 0
+
+    def digest_and_take(chunk: memoryview, start: int) -> None:
+        digest.update(chunk)
+        take(start, chunk)
+
     async with await _subscribe(session, ref) as subscription:
         for index in range(ref.chunks):
             chunk = await _next_chunk(subscription, ref, index=index, timeout_s=timeout_s)
-            digest.update(chunk)
-            size += len(chunk)
+            start, size = size, size + len(chunk)
             if size > ref.size:
                 raise BadBlob(f"{ref.stream}: chunk {index} goes beyond the {ref.size} bytes announced")
-            yield chunk
+            await in_thread(digest_and_take, chunk, start)
     if size != ref.size:
         raise BadBlob(f"{ref.stream}: {ref.chunks} chunks hold {size} bytes, {ref.size} were announced")
     if digest.digest() != ref.sha256:
@@ -117,18 +122,18 @@ async def read(session: Session, ref: BlobRef, *, timeout_s: float = 60.0) -> As
 async def get(
     session: Session, ref: BlobRef, *, into: bytearray | memoryview | None = None, timeout_s: float = 60.0
 ) -> memoryview:
-    """Read a whole blob, into `into` where given, and return a view of it. Raises as `read` does.
+    """Read a whole blob, into `into` where given, and return a view of it. Raises as `pour` does.
 
     Without `into` this reserves the memory that `ref` asks for: check `ref.size` first if others wrote it.
     """
     target = memoryview(bytearray(ref.size) if into is None else into).cast("B")
     if len(target) != ref.size:
         raise BadBlob(f"{ref.stream}: {ref.size} bytes are announced, {len(target)} were expected")
-    end = 0
-    async with aclosing(read(session, ref, timeout_s=timeout_s)) as chunks:
-        async for chunk in chunks:
-            start, end = end, end + len(chunk)
-            target[start:end] = chunk
+
+    def keep(start: int, chunk: memoryview) -> None:
+        target[start : start + len(chunk)] = chunk
+
+    await pour(session, ref, keep, timeout_s=timeout_s)
     return target
 
 
@@ -137,16 +142,37 @@ async def delete(session: Session, ref: BlobRef) -> None:
     await session.delete(ref.stream)
 
 
-async def _run_in_order(jobs: Iterator[Coroutine[Any, Any, None]], window: int) -> None:
-    """Run coroutines, each started after those before it, at most `window` unfinished."""
-    running: deque[asyncio.Task[None]] = deque()
+async def in_thread(work: Callable[..., T], *args: Any) -> T:
+    """Run what takes long, without holding up the event loop.
+
+    Also when this is cancelled it ends only with the thread, which may be writing to memory of the caller's.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args))
     try:
-        for job in jobs:
-            running.append(asyncio.create_task(job))
-            # On its way before the next chunk's digest keeps the event loop busy.
-            await asyncio.sleep(0)
-            if len(running) == window:
-                await running.popleft()
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
+
+
+@asynccontextmanager
+async def _in_order(window: int) -> AsyncGenerator[Callable[[Coroutine[Any, Any, None]], Awaitable[None]], None]:
+    """Start coroutines one after the other, at most `window` of them unfinished; the block ends with the last."""
+    running: deque[asyncio.Task[None]] = deque()
+
+    async def start(job: Coroutine[Any, Any, None]) -> None:
+        if len(running) == window:
+            oldest = running.popleft()
+            try:
+                await oldest
+            except BaseException:
+                job.close()
+                raise
+        running.append(asyncio.create_task(job))
+        await asyncio.sleep(0)  # on its way before the caller goes on
+
+    try:
+        yield start
         while running:
             await running.popleft()
     finally:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from fl.core.vector import Array, NumpyVector, Vector, check_same
+from fl.core.vector import Array, NumpyVector, Vector, check_same, chunks
 
 Addend = Vector | Array | float
 
@@ -41,6 +41,21 @@ class Sum:
         return self.fields
 
 
+class PartwiseSum(Mergeable, Protocol):
+    """A sum of updates whose result can be had a part at a time, in the place of a whole vector more."""
+
+    @property
+    def total(self) -> NumpyVector:
+        """What was summed, in float64."""
+
+    @property
+    def weight(self) -> float:
+        """Zero where nobody did anything, and there is no result."""
+
+    def at(self, part: slice) -> Array:
+        """The result in that part of the floats, in float64."""
+
+
 @dataclass(frozen=True, slots=True)
 class WeightedSum:
     """Σ weight·vector in float64 and Σ weight: what a weighted mean needs to know of its parts."""
@@ -54,13 +69,18 @@ class WeightedSum:
         check_same(self.total.layout, other.total.layout)
         return replace(self, total=self.total + other.total, weight=self.weight + other.weight)
 
+    def at(self, part: slice) -> Array:
+        """The weighted mean in that part of the floats, in float64; `weight` must not be zero."""
+        return np.divide(self.total.flat[part], self.weight)
+
     def finish(self) -> NumpyVector | None:
         """The weighted mean; None when all weights are zero, and there is nothing to take a mean of."""
         if not self.weight:
             return None
-        mean = NumpyVector.zeros(self.total.layout.with_float_dtype(self.dtype))
-        np.divide(self.total.flat, self.weight, out=mean.flat)
-        return mean
+        result = NumpyVector.zeros(self.total.layout.with_float_dtype(self.dtype))
+        for part in chunks(result.flat.size):
+            result.flat[part] = self.at(part)
+        return result
 
 
 def _add(name: str, left: Any, right: Any) -> Addend:

@@ -35,6 +35,7 @@ from fl.run.events import (
     Timer,
     TimeUp,
     Trouble,
+    UpdateUnusable,
     WeightsCompleted,
 )
 from fl.run.follow import bring_in, following, initialise_again
@@ -60,6 +61,8 @@ def decide(state: RunState, event: Input) -> Decision:
             return _on_init(state, client)
         case Replied():
             return _on_reply(state, event)
+        case UpdateUnusable():
+            return _on_unusable(state, event)
         case ClientFailed():
             return _on_failure(state, event)
         case ClientsGone(clients=clients):
@@ -202,6 +205,14 @@ def _on_reply(state: RunState, event: Replied) -> Decision:
         return state, (_give_up(event.client, event.problem),)
     state = replace(state, seen=state.seen.with_done(event.client))
     return state, (Hold(), *close_when_complete(state))
+
+
+def _on_unusable(state: RunState, event: UpdateUnusable) -> Decision:
+    """The round goes on as if that client had failed; what was being folded is begun anew."""
+    if event.client not in state.seen.done:
+        return state, (Drop("it is not part of the round"),)
+    state = replace(state, seen=replace(state.seen, done=state.seen.done - {event.client}, folding=False))
+    return state, (_give_up(event.client, event.problem),)
 
 
 def _on_failure(state: RunState, event: ClientFailed) -> Decision:

@@ -263,6 +263,14 @@ class Replied:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateUnusable:
+    """What a client had answered in the open round cannot enter the sum, as shows when its turn comes."""
+
+    client: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClientFailed:
     """A daemon could not do what it was asked for; `round` is 0 and `base` empty outside rounds."""
 
@@ -339,6 +347,7 @@ Input = (
     JoinAsked
     | InitAnswered
     | Replied
+    | UpdateUnusable
     | ClientFailed
     | ClientsGone
     | TimeUp

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fl.core.aggregator import Aggregator
-from fl.core.mergeable import Sum
+from fl.core.layout import Layout
+from fl.core.mergeable import PartwiseSum, Sum
 from fl.core.metrics import MetricSet
 from fl.core.optimizer import Optimizer
-from fl.core.vector import NumpyVector, Role
+from fl.core.vector import Array, NumpyVector, Role, chunks
 from fl.run.events import ClientResult, MetricValue
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import EvaluateReply
@@ -32,19 +33,9 @@ def metrics_of(spec: RunSpec) -> MetricSet:
 
 
 def updated(
-    weights: NumpyVector,
-    update: NumpyVector | None,
-    optimizer: Optimizer,
-    *,
-    aux: Mapping[str, Sum],
-    round_: int,
-) -> tuple[NumpyVector, str]:
-    """The weights after a round, and a note where there is something to tell. `update` is None when nobody trained.
-
-    `aux` is what the clients' optimizers have sent, added up.
-    """
-    if update is None:
-        return weights, NOBODY_TRAINED
+    weights: NumpyVector, update: NumpyVector, optimizer: Optimizer, *, aux: Mapping[str, Sum], round_: int
+) -> NumpyVector:
+    """The weights after a round; `aux` is what the clients' optimizers have sent, added up."""
     new = weights - update  # of buffers the mean over the clients; the optimizer is for what is trained
     trainable = weights.select(Role.TRAINABLE)
     optimizer.start_round(trainable, round_ - 1)
@@ -52,7 +43,34 @@ def updated(
         optimizer.process_aux_var({name: values.finish()})
     steps = optimizer.compute_updates(trainable, update.select(Role.TRAINABLE))
     new.select(Role.TRAINABLE).flat[...] = (trainable - steps).flat
-    return new, ""
+    return new
+
+
+class Descent:
+    """The weights after a round whose optimizer only scales, part by part, to the bits that `updated` gives.
+
+    They are written over the sum of the updates, each part once that of the sum is used up: so that beside the sum
+    no other vector is in memory.
+    """
+
+    def __init__(self, total: PartwiseSum, layout: Layout, *, rate: float) -> None:
+        self._total = total
+        self._layout = layout
+        self._n_trained = layout.select(Role.TRAINABLE).float_size
+        self._rate = rate
+        self._flat = total.total.flat.view(layout.float_dtype)[: layout.float_size]
+
+    def take(self, start: int, weights: Array) -> None:
+        """The next part of the weights before the round."""
+        for part in chunks(len(weights)):
+            here = slice(start + part.start, start + part.stop)
+            step = self._total.at(here).astype(self._flat.dtype)
+            step[: max(0, self._n_trained - here.start)] *= self._rate
+            np.subtract(weights[part], step, out=self._flat[here])
+
+    def weights(self, others: tuple[Array, ...]) -> NumpyVector:
+        """All of them, once all parts were taken; `others` are their tensors that no arithmetic changes."""
+        return NumpyVector(self._layout, self._flat, others)
 
 
 def merged(total: Mapping[str, Sum], part: Mapping[str, Sum]) -> dict[str, Sum]:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -11,36 +12,25 @@ from broker import topology
 from broker.base import Delivery, Session
 from broker.dead import bury
 from broker.errors import BrokerError
-from fl.core.mergeable import Sum
-from fl.core.model import Model
-from fl.core.optimizer import Optimizer
-from fl.core.optimizer.aux import pack_aux, unpack_aux
-from fl.core.requires import missing
-from fl.core.state import pack_state, unpack_state
-from fl.core.vector import Layout, NumpyVector, Role
-from fl.errors import BadMessage, FluffleError, RunFailed
+from fl.errors import FluffleError, RunFailed
 from fl.log import EventLog
 from fl.run.commands import Append, Close, Command, CompleteWeights, Drop, Fold, Hold, Release, SetTimer, Sweep
-from fl.run.events import ClientResult, Event, Folded, Kind, StartFailed, WeightsCompleted
+from fl.run.events import Event, Kind, UpdateUnusable
 from fl.run.state import RunState
 from fl.run.step import step
-from fl.server.fold import aggregator_of, evaluated, merged, updated
+from fl.server.intake import Unusable
 from fl.server.letters import Letter
 from fl.server.mail import Mail, Send
 from fl.server.post import Post
 from fl.server.run_log import RunLog
 from fl.server.shelf import Shelf
 from fl.server.telling import tell
+from fl.server.workbench import Stuck, Workbench
 from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
-from fl.wire.tensors import open_parcel
 
 Clock = Callable[[], float]
 Reply = TypeVar("Reply", TrainReply, EvaluateReply)
-
-
-class StartOver(Exception):
-    """What was vetted is not there any more: lead again from the log, and vet what comes again."""
 
 
 class Hands:
@@ -58,6 +48,7 @@ class Hands:
         self._log = log
         self._mail = Mail(session, leader=leader, clock=clock, log=log)
         self._shelf = Shelf(session, run, leader)
+        self._bench = Workbench(session, self._shelf)
         self._held: list[Letter] = []
         self.dropped: Counter[str] = Counter()
         """Messages without effect, by reason."""
@@ -93,6 +84,10 @@ class Hands:
         self._log.warning("message_rejected", key=delivery.routing_key, reason=reason)
         await bury(self.session, delivery, queue=topology.run_queue(self._run), reason=reason)
 
+    def reply_of(self, client: str) -> Delivery:
+        """What a client has sent to the open round."""
+        return self._held_of(client).delivery
+
     async def withdraw(self, state: RunState) -> None:
         """Leave nothing behind but what the log, of which `state` is all, refers to."""
         await self._shelf.withdraw(state)
@@ -105,11 +100,12 @@ class Hands:
                     tell(self._log, record)
                     state = await self.take(state, record)
             case CompleteWeights() | Fold():
-                state = await self.take(state, await self._compute(state, command))
+                state = await self._compute(state, command)
             case SetTimer(timer=timer, seconds=seconds):
                 self._post.set_timer(timer, seconds)
             case Hold() if cause is not None:
                 self._held.append(cause)
+                state = await self._take_in(state)
             case Release():
                 await self._release()
             case Drop(reason=reason):
@@ -124,109 +120,61 @@ class Hands:
                 raise TypeError(f"not a command: {command!r}")
         return state
 
-    async def _compute(self, state: RunState, command: CompleteWeights | Fold) -> Event:
-        """The outcome of what takes arithmetic. Raises `RunFailed` where a part of somebody else's raises anything."""
+    async def _compute(self, state: RunState, command: CompleteWeights | Fold) -> RunState:
+        """Do what takes arithmetic, and what its outcome leads to."""
+        try:
+            with self._blaming_parts(type(command).__name__):
+                outcome = await self._outcome(state, command)
+        except Unusable as error:
+            return await self._put_aside(state, error)
+        return await self.take(state, outcome)
+
+    async def _outcome(self, state: RunState, command: CompleteWeights | Fold) -> Event:
+        match command:
+            case CompleteWeights():
+                return await self._bench.complete(state, command)
+            case Fold(kind=Kind.TRAIN):
+                return await self._bench.fold_training(state, command, self._replies(TrainReply))
+            case Fold():
+                return self._bench.fold_evaluation(state, command, self._replies(EvaluateReply))
+
+    async def _take_in(self, state: RunState) -> RunState:
+        """Work on what has come while others are awaited."""
+        if state.open is None or state.open.opened.kind is not Kind.TRAIN or state.seen.folding:
+            return state
+        try:
+            with self._blaming_parts("TrainReply"):
+                await self._bench.take_in(state, self._replies(TrainReply))
+        except Unusable as error:
+            return await self._put_aside(state, error)
+        return state
+
+    async def _put_aside(self, state: RunState, problem: Unusable) -> RunState:
+        """Go on without a reply that was held, and settle it once that is in the log."""
+        letter = self._held_of(problem.client)
+        self._held.remove(letter)
+        state = await self.take(state, UpdateUnusable(problem.client, str(problem)))
+        await letter.delivery.ack()
+        return state
+
+    @contextmanager
+    def _blaming_parts(self, of: str) -> Iterator[None]:
+        """Raises `RunFailed` where a part of somebody else's raises anything."""
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # results are looked at as a whole
-                match command:
-                    case CompleteWeights():
-                        return await self._complete(state, command)
-                    case Fold(kind=Kind.TRAIN):
-                        return await self._fold_training(state, command)
-                    case Fold():
-                        return self._fold_evaluation(state, command)
-        except (FluffleError, BrokerError, StartOver):
+                yield
+        except (FluffleError, BrokerError, Stuck, Unusable):
             raise
         except Exception as error:  # a model, an aggregator or a metric may raise anything
-            self._log.exception("computation_failed", of=type(command).__name__)
+            self._log.exception("computation_failed", of=of)
             raise RunFailed(f"a part of this run failed at the server: {type(error).__name__}: {error}") from error
 
-    async def _complete(self, state: RunState, command: CompleteWeights) -> WeightsCompleted | StartFailed:
-        """The weights that were submitted, or those that the model's kind makes of the data info."""
-        model = state.spec.model
-        lacking = missing(state.spec.requires)
-        if lacking is not None:
-            return StartFailed(f"the worker that leads it cannot: {lacking}")
-        try:
-            aux = pack_aux(Optimizer.from_config(state.spec.optim.server_opt).collect_aux_var())
-            sent = await self._shelf.put_aux(aux, 0)
-            if state.weights is not None:
-                return WeightsCompleted(command.data_info, state.weights, sent)
-            weights = Model.registry.get(model.kind).initial_weights(model.config, command.data_info)
-        except FluffleError as error:
-            return StartFailed(f"{error}{_untold(state)}")
-        if weights is None:
-            return StartFailed(f"a model of kind {model.kind!r} needs initial weights: submit the run with them")
-        return WeightsCompleted(command.data_info, await self._shelf.put_weights(weights, 0), sent)
+    def _held_of(self, client: str) -> Letter:
+        return next(letter for letter in self._held if letter.sender == client)
 
-    async def _fold_training(self, state: RunState, command: Fold) -> Folded:
-        weights, optimizer = await self._ground(state)
-        fold, results = aggregator_of(state.spec).start(weights.layout), []
-        aux: dict[str, Sum] = {}
-        for client in command.clients:
-            reply = self._held_reply(client, TrainReply)
-            steps, samples = reply.n_steps, reply.n_samples
-            update = await self._read_update(client, reply)
-            await asyncio.to_thread(fold.add, update, client=client, n_steps=steps, n_samples=samples)
-            try:
-                aux = merged(aux, await self._read_aux(client, reply, weights.layout))
-            except ValueError as error:
-                raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
-            norm = await asyncio.to_thread(update.select(Role.TRAINABLE).norm)
-            results.append(ClientResult(client, steps, samples, reply.seconds, update_norm=norm))
-        weights, note = await asyncio.to_thread(
-            updated, weights, fold.finish(), optimizer, aux=aux, round_=command.round
-        )
-        name = weights.first_nonfinite()
-        if name is not None:
-            raise RunFailed(
-                f"round {command.round} diverged: the sum of the clients' updates, each of them finite, leaves tensor "
-                f"{name!r} with values that are NaN or infinite: use smaller learning rates, or an aggregator such as "
-                "trimmed-mean that leaves out what is far from the others"
-            )
-        return Folded(
-            tuple(results),
-            weights=await self._shelf.put_weights(weights, command.round),
-            server_state=await self._shelf.put_state(pack_state(optimizer.get_state()), command.round),
-            aux=await self._shelf.put_aux(pack_aux(optimizer.collect_aux_var()), command.round),
-            note=note,
-        )
-
-    async def _ground(self, state: RunState) -> tuple[NumpyVector, Optimizer]:
-        """What the last commit left to go on from. Raises `RunFailed` when it is gone from the broker."""
-        assert state.weights is not None, "a round starts from weights"
-        optimizer = Optimizer.from_config(state.spec.optim.server_opt)
-        try:
-            weights = await self._shelf.weights(state.weights)
-            if state.server_state is not None:
-                optimizer.set_state(unpack_state(await self._shelf.read(open_parcel(state.server_state))))
-        except (BadMessage, ValueError) as error:
-            raise RunFailed(f"what round {state.trained} left cannot be read any more: {error}") from None
-        return weights, optimizer
-
-    async def _read_update(self, client: str, reply: TrainReply) -> NumpyVector:
-        """An update that was vetted. Raises `StartOver` when it has changed or gone since."""
-        try:
-            return await self._shelf.read(reply.update)
-        except BadMessage as error:
-            raise StartOver(f"the update of {client} is gone: {error}") from None
-
-    async def _read_aux(self, client: str, reply: TrainReply, layout: Layout) -> dict[str, Sum]:
-        """What a client's optimizer sent, vetted as its update was."""
-        if not reply.HasField("aux"):
-            return {}
-        try:
-            return unpack_aux(await self._shelf.read(reply.aux), layout.select(Role.TRAINABLE))
-        except BadMessage as error:
-            raise StartOver(f"what the optimizer of {client} sent is gone: {error}") from None
-
-    def _fold_evaluation(self, state: RunState, command: Fold) -> Folded:
-        replies = [(client, self._held_reply(client, EvaluateReply)) for client in command.clients]
-        result = evaluated(state.spec, replies)
-        return Folded(result.results, loss=result.loss, metrics=result.metrics)
-
-    def _held_reply(self, client: str, kind: type[Reply]) -> Reply:
-        return next(held.body for held in self._held if held.sender == client and isinstance(held.body, kind))
+    def _replies(self, kind: type[Reply]) -> dict[str, Reply]:
+        """What is held, by sender."""
+        return {letter.sender: letter.body for letter in self._held if isinstance(letter.body, kind)}
 
     async def _release(self) -> None:
         """Acknowledge what is held, all of it settled by a record."""
@@ -245,11 +193,3 @@ async def announce_end(session: Session, state: RunState, *, sender: str, now: f
     body = RunClosed(status=state.ended.status.value, reason=state.ended.reason)
     message = seal(wrap(state.run, sender, body, now=now), user=session.user)
     await session.publish(message, routing_key=topology.RUNS.name)
-
-
-def _untold(state: RunState) -> str:
-    """Who does not tell the classes of its data, where others do."""
-    told = {name: client.data_info.classes is not None for name, client in sorted(state.clients.items())}
-    if all(told.values()) or not any(told.values()):
-        return ""
-    return f" (not told by {', '.join(name for name, tells in told.items() if not tells)})"

@@ -16,13 +16,18 @@ from fl.run.events import ClientFailed, ClientsGone, Event, LeaderStarted, TimeP
 from fl.run.state import Phase, RunState
 from fl.run.step import LOGIC_VERSION, resume
 from fl.server.baton import BatonHolder
-from fl.server.hands import Hands, StartOver
+from fl.server.hands import Hands
 from fl.server.letters import Letter, open_letter, read_event, sender_of
 from fl.server.post import Item, Post
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, RunLog, RunOver
+from fl.server.workbench import Stuck
 from fl.tasks import together
 from fl.wire.runs import Submitted
+
+
+class StartOver(Exception):
+    """Something may be half done here: lead again from the log, where what is not settled comes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ async def lead(
             while not hands.closed:
                 post.awaited = state.awaiting
                 item = await post.next()
-                with _blaming(item, quarantine, log):
+                with _blaming(item, hands, quarantine, log):
                     state = await _handle(item, state, hands=hands, baton=baton, quarantine=quarantine)
             for helper in helpers:
                 helper.cancel()
@@ -85,10 +90,13 @@ def _first(state: RunState) -> tuple[Command, ...]:
 
 
 @contextmanager
-def _blaming(item: Item, quarantine: Quarantine, log: EventLog) -> Iterator[None]:
+def _blaming(item: Item, hands: Hands, quarantine: Quarantine, log: EventLog) -> Iterator[None]:
     """Lead again where a message breaks the handling of it, so that nothing is half done, and remember which it was."""
     try:
         yield
+    except Stuck as error:
+        quarantine.note(hands.reply_of(error.client), error)
+        raise StartOver(str(error)) from error
     except Late as error:
         if isinstance(item, TimeUp | TimePassed | ClientsGone):
             raise
@@ -116,7 +124,7 @@ async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHold
         if letter.is_baton:
             await baton.receive(item)
             return state
-        event = await read_event(hands.session, letter, state)
+        event = read_event(letter, state)
     except BadMessage as error:
         await hands.refuse(item, str(error))
         return state

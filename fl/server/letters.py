@@ -4,12 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from broker.base import Delivery, Session
+from broker.base import Delivery
 from broker.topology import DOWN, UP, Key, Part, Room
 from fl.core.data_info import DataInfo
-from fl.core.layout import Layout, Role, check_same
-from fl.core.optimizer import Optimizer
-from fl.core.optimizer.aux import unpack_aux
+from fl.core.layout import Layout, check_same
 from fl.errors import BadMessage, DataError
 from fl.run.events import (
     CancelAsked,
@@ -24,7 +22,7 @@ from fl.run.events import (
 )
 from fl.run.state import RunState
 from fl.server.fold import metrics_of
-from fl.wire.bulk import fetch
+from fl.wire.bulk import checked_ref
 from fl.wire.envelope import OtherProtocol, body_of, unseal
 from fl.wire.messages_pb2 import (
     Baton,
@@ -37,7 +35,7 @@ from fl.wire.messages_pb2 import (
     ResumeRequest,
     TrainReply,
 )
-from fl.wire.tensors import blob_ref, open_parcel, read_data_info, read_inline, read_layout
+from fl.wire.tensors import open_parcel, read_data_info, read_inline, read_layout
 from fl.wire.tensors_pb2 import Tensors
 
 _TROUBLES = {
@@ -101,8 +99,8 @@ def _checked_body(envelope: Envelope, sender: str) -> object:
     return body
 
 
-async def read_event(session: Session, letter: Letter, state: RunState) -> Input:
-    """What a letter means to the run; replies to the open round are vetted here."""
+def read_event(letter: Letter, state: RunState) -> Input:
+    """What a letter means to the run; replies to the open round are vetted here, but for what is in their bulk."""
     client, body = letter.sender, letter.body
     match body:
         case JoinRequest():
@@ -110,8 +108,7 @@ async def read_event(session: Session, letter: Letter, state: RunState) -> Input
         case InitReply():
             return InitAnswered(client)
         case TrainReply():
-            problem = await _vet_update(session, letter, body, state)
-            return Replied(client, Kind.TRAIN, body.round, body.weights_digest, problem)
+            return Replied(client, Kind.TRAIN, body.round, body.weights_digest, _vet_update(letter, body, state))
         case EvaluateReply():
             return Replied(client, Kind.EVALUATE, body.round, body.weights_digest, _vet_evaluation(letter, body, state))
         case Error():
@@ -135,42 +132,20 @@ def _asked_to_join(letter: Letter, body: JoinRequest) -> JoinAsked:
     return JoinAsked(letter.sender, info, letter.problem or problem)
 
 
-async def _vet_update(session: Session, letter: Letter, reply: TrainReply, state: RunState) -> str | None:
-    """Why this update must not enter the sum; None if it may."""
+def _vet_update(letter: Letter, reply: TrainReply, state: RunState) -> str | None:
+    """Why this update must not enter the sum, as far as the message itself tells; None if it may."""
     if state.weights is None or letter.sender not in state.wanted:
         return None  # it will be dropped, whatever it holds
-    expected = read_layout(open_parcel(state.weights).layout)
     try:
-        _check_form(reply.update, expected)
+        _check_form(reply.update, read_layout(open_parcel(state.weights).layout))
         _check_origin(reply.update, letter, reply, state, "u")
-        name = (await fetch(session, reply.update)).first_nonfinite()
     except (BadMessage, ValueError) as error:
         return f"its update is not usable: {error}"
-    if name is not None:
-        return f"its update is not usable: tensor {name!r} has values that are NaN or infinite"
-    return await _vet_aux(session, letter, reply, state, expected.select(Role.TRAINABLE))
-
-
-async def _vet_aux(
-    session: Session, letter: Letter, reply: TrainReply, state: RunState, trainable: Layout
-) -> str | None:
-    """Why what its optimizer sent must not enter the sum; None if it may.
-
-    The server's modules say what they take: they are asked here on a copy that is thrown away.
-    """
-    wanted = Optimizer.from_config(state.spec.optim.server_opt)
-    if not reply.HasField("aux"):
-        return None
     try:
         _check_origin(reply.aux, letter, reply, state, "x")
-        packed = await fetch(session, reply.aux)
-        name = packed.first_nonfinite()
-        wanted.process_aux_var({module: aux.finish() for module, aux in unpack_aux(packed, trainable).items()})
-    except (BadMessage, ValueError) as error:
+    except BadMessage as error:
         return f"what its optimizer sent is not usable: {error}"
-    return (
-        None if name is None else f"what its optimizer sent is not usable: {name!r} has values that are NaN or infinite"
-    )
+    return None
 
 
 def _check_form(tensors: Tensors, expected: Layout) -> None:
@@ -179,7 +154,7 @@ def _check_form(tensors: Tensors, expected: Layout) -> None:
 
 def _check_origin(tensors: Tensors, letter: Letter, reply: TrainReply, state: RunState, part: Part) -> None:
     """Bulk lies where one of those who led the round has made room for it."""
-    ref = blob_ref(tensors)
+    ref = checked_ref(tensors)
     if ref is None:
         return
     leaders = state.asked_by.get(reply.round, ())

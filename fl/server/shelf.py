@@ -1,4 +1,4 @@
-"""A run's weights at the broker, as its leader reads, writes and clears them away."""
+"""A run's weights at the broker, as its leader writes and clears them away."""
 
 import asyncio
 from typing import Final
@@ -10,7 +10,7 @@ from fl.run.commands import Sweep
 from fl.run.events import Parcel
 from fl.run.state import RunState
 from fl.server.mail import bulk_bytes
-from fl.wire.bulk import INLINE_BYTES, fetch, ship
+from fl.wire.bulk import INLINE_BYTES, ship
 from fl.wire.tensors import blob_ref, open_parcel, parcel
 from fl.wire.tensors_pb2 import Tensors
 
@@ -19,29 +19,18 @@ _WRITTEN: Final = (topology.weights_stream, topology.state_stream, topology.aux_
 
 
 class Shelf:
-    """Weights and updates of one run. Keeps the newest weights at hand, and nothing else."""
+    """Weights and updates of one run."""
 
     def __init__(self, session: Session, run: str, leader: str) -> None:
         self._session = session
         self._run = run
         self._writer = leader
-        self._newest: tuple[bytes, NumpyVector] | None = None
         self._written: set[str] = set()
         self._cleared = 0
 
-    async def weights(self, known: Parcel) -> NumpyVector:
-        if self._newest is None or self._newest[0] != known.digest:
-            self._newest = (known.digest, await self.read(open_parcel(known)))
-        return self._newest[1]
-
-    async def read(self, tensors: Tensors) -> NumpyVector:
-        return await fetch(self._session, tensors)
-
     async def put_weights(self, weights: NumpyVector, round_: int) -> Parcel:
         """Publish weights once, for all clients and the next leader."""
-        tensors = await self._ship(weights, topology.weights_stream(self._run, round_, self._writer))
-        self._newest = (tensors.digest, weights)
-        return parcel(tensors)
+        return parcel(await self._ship(weights, topology.weights_stream(self._run, round_, self._writer)))
 
     async def put_state(self, state: NumpyVector, round_: int) -> Parcel:
         """Publish the server's optimizer, for the next leader."""

@@ -13,8 +13,8 @@ from broker.errors import NotFound, Rejected, Retryable, SubscriptionLost
 from broker.topology import MARKER
 from fl.errors import BadMessage
 from fl.log import EventLog
-from fl.server.hands import StartOver, announce_end
-from fl.server.leader import Seat, empty, lead
+from fl.server.hands import announce_end
+from fl.server.leader import Seat, StartOver, empty, lead
 from fl.server.post import QueueGone
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, Outdated, RunLog, RunOver

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import os
-from contextlib import aclosing
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -157,9 +157,10 @@ async def test_deleting_the_stream_under_a_reader_ends_it_at_once(
     await session.declare(Stream(name))
     await append_chunk(session, name, 0, bytes(CHUNK))
     reader = await backend.connect()
-    chunks = blob.read(reader, ref_to(name, bytes(2 * CHUNK)), timeout_s=3600.0)
-    await anext(chunks)
-    waiting = asyncio.ensure_future(anext(chunks))
+    begun = threading.Event()
+    ref = ref_to(name, bytes(2 * CHUNK))
+    waiting = asyncio.ensure_future(blob.pour(reader, ref, lambda *_: begun.set(), timeout_s=3600.0))
+    await asyncio.to_thread(begun.wait)
 
     # When
     await session.delete(name)
@@ -220,7 +221,32 @@ async def test_a_message_that_is_no_chunk_is_found_out(session: Session, name: s
 async def test_a_reader_that_stops_early_leaves_no_subscription(session: Session, name: str) -> None:
     ref = await put(session, name, bytes(3 * CHUNK))
 
-    async with aclosing(blob.read(session, ref)) as chunks:
-        await anext(chunks)
+    def stop(_: int, chunk: memoryview) -> None:
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        await blob.pour(session, ref, stop)
 
     assert (await session.count(name)).consumers == 0
+
+
+async def test_a_reader_that_is_cancelled_is_done_with_its_memory(session: Session, name: str) -> None:
+    # Given a reader that works on a chunk
+    ref = await put(session, name, bytes(3 * CHUNK))
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def take(_: int, chunk: memoryview) -> None:
+        begun.set()
+        go_on.wait()
+        done.set()
+
+    reading = asyncio.ensure_future(blob.pour(session, ref, take))
+    await asyncio.to_thread(begun.wait)
+
+    # When
+    reading.cancel()
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    await asyncio.wait({reading})
+
+    # Then
+    assert (reading.cancelled(), done.is_set()) == (True, True)

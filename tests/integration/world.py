@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from broker import topology
+from broker import blob, topology
 from broker.base import Message, Session
 from broker.connect import open_session
 from broker.errors import Unroutable
@@ -36,7 +36,7 @@ from fl.wire.messages_pb2 import (
     TrainReply,
     TrainRequest,
 )
-from fl.wire.tensors import inline, read_inline
+from fl.wire.tensors import inline, read_inline, read_layout, referring
 
 N_FEATURES = 6
 B = TypeVar("B")
@@ -107,6 +107,16 @@ def _tenth(weights: NumpyVector) -> NumpyVector:
 def _as_it_is(_: object) -> None: ...
 
 
+Upload = Callable[[Session, topology.Room, TrainReply], Awaitable[None]]
+
+
+async def upload(session: Session, room: topology.Room, reply: TrainReply) -> None:
+    """As clients do with what is too big for a message."""
+    data = reply.update.inline
+    ref = await blob.write(session, room.stream, data, exchange=topology.UP.name, routing_key=room.key)
+    reply.update.CopyFrom(referring(read_layout(reply.update.layout), ref))
+
+
 class Puppet:
     """A client that speaks the protocol and does as it is told: sends any update, lies, or keeps a reply back."""
 
@@ -120,8 +130,12 @@ class Puppet:
         lie_about_loss: Callable[[EvaluateReply], None] = _as_it_is,
         weights: NumpyVector | None = None,
         unable: str = "",
+        upload: "Upload | None" = None,
     ) -> None:
-        """`weights` are those to start from where requests bring them in a stream; `unable` is why it has no model."""
+        """`weights` are those to start from where requests bring them in a stream; `unable` is why it has no model.
+
+        `upload` moves an update out of its reply; without it all updates come inside.
+        """
         self.name = name
         self.heard: list[Body] = []
         self.leader = ""
@@ -132,6 +146,7 @@ class Puppet:
         self._lie_about_loss = lie_about_loss
         self._weights = weights
         self._unable = unable
+        self._upload = upload
         self._withheld: dict[int, asyncio.Event] = {}
 
     def withhold(self, round_: int) -> None:
@@ -158,6 +173,8 @@ class Puppet:
                 self.leader, body = envelope.sender, body_of(envelope)
                 self.heard.append(body)
                 reply = await self._reply(body)
+                if self._upload is not None and isinstance(reply, TrainReply):
+                    await self._upload(session, topology.Room(run, reply.round, self.name, self.leader), reply)
                 if reply is not None:
                     await self._try_to_say(session, run, reply)
                 await delivery.ack()

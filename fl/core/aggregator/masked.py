@@ -1,16 +1,16 @@
 """Averaging that damps coordinates on which clients disagree (Tenison et al. 2022, gradient masked averaging)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
 from fl.core.aggregator.averaging import AveragingAggregator
-from fl.core.aggregator.weighted import WeightedFold
+from fl.core.aggregator.weighted import PartwiseFold, TakePart, WeightedFold
 from fl.core.layout import Layout, Role
 from fl.core.mergeable import WeightedSum
-from fl.core.vector import NumpyVector, Vector, chunks
+from fl.core.vector import Array, NumpyVector
 from fl.errors import ConfigError
 
 
@@ -45,44 +45,46 @@ class GradientMaskedAveraging(AveragingAggregator):
 
 
 @dataclass(frozen=True, slots=True)
-class MaskedSum:
+class MaskedSum(WeightedSum):
     """Σ weight·update, and Σ weight·sign(update) of the trainable tensors."""
 
-    updates: WeightedSum
-    signs: WeightedSum
+    signs: NumpyVector
     threshold: float
 
-    def merge(self, other: "MaskedSum") -> "MaskedSum":
-        return MaskedSum(self.updates.merge(other.updates), self.signs.merge(other.signs), self.threshold)
+    def merge(self, other: Self) -> Self:
+        return replace(WeightedSum.merge(self, other), signs=self.signs + other.signs)
 
-    def finish(self) -> NumpyVector | None:
-        result = self.updates.finish()
-        if result is None:
-            return None
-        # the signs' weights were added up by the very same operations, so full agreement gives 1 and not almost 1
-        updates, signs, weight = self.updates.total.flat, self.signs.total.flat, self.signs.weight
-        for part in chunks(signs.size):
-            agreement = np.abs(signs[part]) / weight
-            mask = np.where(agreement >= self.threshold, 1.0, agreement)
-            result.flat[part] = updates[part] / weight * mask
+    def at(self, part: slice) -> Array:
+        result = WeightedSum.at(self, part)
+        signs = self.signs.flat[part]
+        # its weights were added up by the very same operations, so full agreement gives 1 and not almost 1
+        agreement = np.abs(signs) / self.weight
+        result[: len(signs)] *= np.where(agreement >= self.threshold, 1.0, agreement)
         return result
 
 
-class MaskedFold:
+class MaskedFold(PartwiseFold):
     """Two float64 accumulators."""
 
     def __init__(self, aggregator: GradientMaskedAveraging, layout: Layout) -> None:
+        super().__init__(layout)
         self._updates = WeightedFold(aggregator.weight, layout)
         self._signs = WeightedFold(aggregator.weight, layout.select(Role.TRAINABLE), of=np.sign)
         self._threshold = aggregator.threshold
 
-    def add(self, update: Vector, *, client: str, n_steps: int, n_samples: int) -> None:
-        values = update.to_numpy()
-        self._updates.add(values, client=client, n_steps=n_steps, n_samples=n_samples)
-        self._signs.add(values.select(Role.TRAINABLE), client=client, n_steps=n_steps, n_samples=n_samples)
+    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakePart:
+        updates, signs = (
+            fold.open(client=client, n_steps=n_steps, n_samples=n_samples) for fold in (self._updates, self._signs)
+        )
+        n_trained = self._signs.layout.float_size
+
+        def take(start: int, values: Array) -> None:
+            updates(start, values)
+            if start < n_trained:
+                signs(start, values[: n_trained - start])
+
+        return take
 
     def sum(self) -> MaskedSum:
-        return MaskedSum(self._updates.sum(), self._signs.sum(), self._threshold)
-
-    def finish(self) -> NumpyVector | None:
-        return self.sum().finish()
+        updates = self._updates.sum()
+        return MaskedSum(updates.total, updates.weight, updates.dtype, self._signs.total(), self._threshold)

@@ -1,9 +1,11 @@
 """Updates added up, for clients whose updates are parts of one step rather than estimates of it."""
 
+from dataclasses import dataclass
+
 from fl.core.aggregator.weighted import SummingAggregator, SummingFold, WeightedFold
 from fl.core.layout import Layout, Role
 from fl.core.mergeable import WeightedSum
-from fl.core.vector import NumpyVector
+from fl.core.vector import Array
 
 
 class SumAggregator(SummingAggregator):
@@ -18,16 +20,16 @@ class SumAggregator(SummingAggregator):
         return SumFold(one_if_trained, layout)
 
 
+@dataclass(frozen=True, slots=True)
 class UpdatesSum(WeightedSum):
     """Σ update, of which the weight is the number of clients."""
 
-    __slots__ = ()
+    n_trained: int
+    """Floats of trainable tensors, which come first."""
 
-    def finish(self) -> NumpyVector | None:
-        result = super().finish()
-        if result is not None:
-            trainable = self.total.layout.select(Role.TRAINABLE).float_size
-            result.flat[:trainable] = self.total.flat[:trainable]
+    def at(self, part: slice) -> Array:
+        result, n_trained = WeightedSum.at(self, part), max(0, self.n_trained - part.start)
+        result[:n_trained] = self.total.flat[part][:n_trained]
         return result
 
 
@@ -35,7 +37,8 @@ class SumFold(WeightedFold):
     """A weighted fold whose trainable tensors are not divided by the weights."""
 
     def sum(self) -> UpdatesSum:
-        return UpdatesSum(self.total(), self._weight, self._layout.float_dtype)
+        n_trained = self.layout.select(Role.TRAINABLE).float_size
+        return UpdatesSum(self.total(), self._weight, self.layout.float_dtype, n_trained)
 
 
 def one_if_trained(*, client: str, n_steps: int, n_samples: int) -> float:

@@ -1,15 +1,18 @@
 """Weighted sums of updates, taken in place."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from fl.core.aggregator.api import Aggregator, Fold
 from fl.core.layout import Layout, check_same
-from fl.core.mergeable import Mergeable, WeightedSum
+from fl.core.mergeable import Mergeable, PartwiseSum, WeightedSum
 from fl.core.vector import Array, NumpyVector, Vector, chunks
+
+TakePart: TypeAlias = Callable[[int, Array], None]
+"""Takes floats of one update: where the first of them is, and the values, which are not kept."""
 
 
 class Weigh(Protocol):
@@ -37,35 +40,58 @@ class SummingAggregator(Aggregator, register=False):
         return fold.sum()
 
 
-class WeightedFold:
+class PartwiseFold(ABC):
+    """A fold that takes each update a part at a time, so that none is ever whole in memory."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    @abstractmethod
+    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakePart:
+        """Begin with one client's update: what this returns takes its floats, part by part."""
+
+    @abstractmethod
+    def sum(self) -> PartwiseSum: ...
+
+    def add(self, update: Vector, *, client: str, n_steps: int, n_samples: int) -> None:
+        values = update.to_numpy()
+        check_same(self.layout, values.layout)
+        self.open(client=client, n_steps=n_steps, n_samples=n_samples)(0, values.flat)
+
+    def finish(self) -> NumpyVector | None:
+        result: NumpyVector | None = self.sum().finish()
+        return result
+
+
+class WeightedFold(PartwiseFold):
     """Σ weight·update and Σ weight: one float64 accumulator, and no temporary larger than a chunk."""
 
     def __init__(self, weigh: Weigh, layout: Layout, *, of: Callable[[Array], Array] | None = None) -> None:
         """`of` is what is summed in the place of the updates: a function of each element."""
+        super().__init__(layout)
         self._weigh = weigh
-        self._layout = layout
         self._of = of
         self._total = np.zeros(layout.float_size, np.float64)
         self._weight = 0.0
 
-    def add(self, update: Vector, *, client: str, n_steps: int, n_samples: int) -> None:
-        values = update.to_numpy()
-        check_same(self._layout, values.layout)
+    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakePart:
         weight = self._weigh(client=client, n_steps=n_steps, n_samples=n_samples)
-        if weight == 0:
-            return
-        for part in chunks(self._total.size):
-            addend = values.flat[part] if self._of is None else self._of(values.flat[part])
-            self._total[part] += np.multiply(addend, weight, dtype=np.float64)
         self._weight += weight
 
+        def take(start: int, values: Array) -> None:
+            if weight == 0:
+                return
+            total = self._total[start : start + len(values)]
+            for part in chunks(len(values)):
+                addend = values[part] if self._of is None else self._of(values[part])
+                total[part] += np.multiply(addend, weight, dtype=np.float64)
+
+        return take
+
     def sum(self) -> WeightedSum:
-        return WeightedSum(self.total(), self._weight, self._layout.float_dtype)
+        return WeightedSum(self.total(), self._weight, self.layout.float_dtype)
 
     def total(self) -> NumpyVector:
         """Σ weight·update; shares memory with the fold."""
-        zeros: tuple[Any, ...] = tuple(np.zeros(spec.shape, spec.dtype) for spec in self._layout.other_specs)
-        return NumpyVector(self._layout.with_float_dtype("float64"), self._total, zeros)
-
-    def finish(self) -> NumpyVector | None:
-        return self.sum().finish()
+        zeros: tuple[Any, ...] = tuple(np.zeros(spec.shape, spec.dtype) for spec in self.layout.other_specs)
+        return NumpyVector(self.layout.with_float_dtype("float64"), self._total, zeros)

@@ -62,15 +62,16 @@ class Optimizer:
             "modules": [[plugin.name, plugin.get_config()] for plugin in self.modules],
         }
 
-    def start_round(self, weights: Vector, round_: int | None = None) -> None:
-        """A round starts from these weights, on a client or on the server.
+    def start_round(self, weights: Vector | None, round_: int | None = None) -> None:
+        """A round starts from these weights, on a client or on the server; who only scales does without.
 
         Schedules by rounds go by `round_`, which counts from 0 and whoever takes part; without it, by those begun here.
         """
-        for regularizer in self.regularizers:
-            regularizer.start_round(weights)
-        for module in self.modules:
-            module.start_round(weights)
+        if weights is not None:
+            for regularizer in self.regularizers:
+                regularizer.start_round(weights)
+            for module in self.modules:
+                module.start_round(weights)
         self._rounds = (self._rounds if round_ is None else round_) + 1
 
     def compute_updates(self, source: Vector | Model, gradients: Vector) -> Vector:
@@ -93,6 +94,17 @@ class Optimizer:
             updates += weights * self.w_decay
         self._steps += 1
         return updates
+
+    @property
+    def only_scales(self) -> bool:
+        """Whether a step is the gradients times a rate and nothing else, so that it can be taken part by part."""
+        return not (self.regularizers or self.modules or self.w_decay)
+
+    def take_rate(self) -> float:
+        """The rate of a step that is taken part by part, by an optimizer that only scales."""
+        rate = self._current_rate()
+        self._steps += 1
+        return rate
 
     def run_train_step(self, model: Model, batch: Batch, sclip: float | None = None) -> None:
         """One training step of `model` on `batch`; `sclip` bounds the norm of each sample's gradient."""

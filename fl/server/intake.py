@@ -1,0 +1,129 @@
+"""What an open training round has taken in so far: the sum of updates, which grows while others still train."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from broker.base import Session
+from broker.blob import in_thread
+from fl.core.aggregator.weighted import PartwiseFold, TakePart
+from fl.core.layout import Layout, Role
+from fl.core.mergeable import Sum
+from fl.core.optimizer import Optimizer
+from fl.core.optimizer.aux import unpack_aux
+from fl.core.vector import Array, chunks
+from fl.errors import BadMessage, RunFailed
+from fl.run.events import ClientResult
+from fl.run.spec import RunSpec
+from fl.server.fold import aggregator_of, merged
+from fl.wire.bulk import fetch, pour
+from fl.wire.messages_pb2 import TrainReply
+
+
+class Unusable(Exception):
+    """An update that must not enter the sum: its bytes are gone, or not what was announced, or no numbers."""
+
+    def __init__(self, client: str, reason: str) -> None:
+        self.client = client
+        super().__init__(reason)
+
+
+class Intake:
+    """The fold of one round, in the order of the clients' names: what it comes to does not depend on who came first.
+
+    Each update is read once, straight into the sum. One that proves unusable on the way has spoilt the sum: a new
+    intake reads the others again.
+    """
+
+    def __init__(self, session: Session, spec: RunSpec, layout: Layout) -> None:
+        self._session = session
+        self._layout = layout
+        self._server_opt = spec.optim.server_opt
+        self.fold = aggregator_of(spec).start(layout)
+        self.aux: dict[str, Sum] = {}
+        """What the clients' optimizers have sent, added up."""
+        self.results: list[ClientResult] = []
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Whose updates are in the sum."""
+        return tuple(result.client for result in self.results)
+
+    async def take(self, client: str, reply: TrainReply) -> None:
+        """Add an update. Raises `Unusable`, after which the intake is of no use, and `broker.errors.Late`."""
+        result = ClientResult(client, reply.n_steps, reply.n_samples, reply.seconds)
+        try:
+            norm = await self._take_update(result, reply)
+        except BadMessage as error:
+            raise Unusable(client, f"its update is not usable: {error}") from None
+        if reply.HasField("aux"):
+            await self._take_aux(client, reply)
+        self.results.append(replace(result, update_norm=norm))
+
+    async def _take_update(self, one: ClientResult, reply: TrainReply) -> float:
+        """Euclidean length of what is trained."""
+        if isinstance(self.fold, PartwiseFold):
+            take = self.fold.open(client=one.client, n_steps=one.n_steps, n_samples=one.n_samples)
+            seen = Seen(self._layout, take)
+            await pour(self._session, reply.update, seen.take)
+            return seen.norm
+        update, seen = await fetch(self._session, reply.update), Seen(self._layout)
+        await in_thread(seen.take, 0, update.flat)
+
+        def add() -> None:
+            self.fold.add(update, client=one.client, n_steps=one.n_steps, n_samples=one.n_samples)
+
+        await in_thread(add)
+        return seen.norm
+
+    async def _take_aux(self, client: str, reply: TrainReply) -> None:
+        """The server's modules say what they take: they are asked on a copy that is thrown away."""
+        trainable = self._layout.select(Role.TRAINABLE)
+        try:
+            packed = await fetch(self._session, reply.aux)
+            await in_thread(Seen(packed.layout).take, 0, packed.flat)
+            told = unpack_aux(packed, trainable)
+            asked = Optimizer.from_config(self._server_opt)
+            await in_thread(asked.process_aux_var, {module: one.finish() for module, one in told.items()})
+        except (BadMessage, ValueError) as error:
+            raise Unusable(client, f"what its optimizer sent is not usable: {error}") from None
+        try:
+            self.aux = await in_thread(merged, self.aux, told)
+        except ValueError as error:
+            raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
+
+
+class Seen:
+    """Passes the floats of an update on, and looks at them on the way."""
+
+    def __init__(self, layout: Layout, take: TakePart = lambda _start, _values: None) -> None:
+        self._layout = layout
+        self._n_trained = layout.select(Role.TRAINABLE).float_size
+        self._take = take
+        self._squares = 0.0
+
+    def take(self, start: int, values: Array) -> None:
+        """Raises `BadMessage` for what is no number."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            name = name_at(self._layout, start + int(finite.argmin()))
+            raise BadMessage(f"tensor {name!r} has values that are NaN or infinite")
+        self._take(start, values)
+        trained = values[: max(0, self._n_trained - start)]
+        for part in chunks(len(trained)):  # as `NumpyVector.dot` does it
+            self._squares += float(np.multiply(trained[part], trained[part], dtype=np.float64).sum())
+
+    @property
+    def norm(self) -> float:
+        """Euclidean length of the trainable tensors that have been passed on."""
+        return math.sqrt(self._squares)
+
+
+def name_at(layout: Layout, index: int) -> str:
+    """The tensor that has the float of this index."""
+    for spec in layout.float_specs:
+        if index < spec.size:
+            return spec.name
+        index -= spec.size
+    raise IndexError(f"these tensors have {layout.float_size} floats")

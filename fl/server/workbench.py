@@ -1,0 +1,169 @@
+"""What takes arithmetic in a run: the first weights, the sum of a round, the next weights."""
+
+from collections.abc import Mapping
+
+from broker.base import Session
+from broker.blob import in_thread
+from broker.errors import Late
+from fl.core.aggregator.weighted import PartwiseFold
+from fl.core.model import Model
+from fl.core.optimizer import Optimizer
+from fl.core.optimizer.aux import pack_aux
+from fl.core.requires import missing
+from fl.core.state import pack_state, unpack_state
+from fl.core.vector import NumpyVector
+from fl.errors import BadMessage, FluffleError, RunFailed
+from fl.run.commands import CompleteWeights, Fold
+from fl.run.events import Folded, StartFailed, WeightsCompleted
+from fl.run.state import OpenRound, RunState
+from fl.server.fold import NOBODY_TRAINED, Descent, evaluated, updated
+from fl.server.intake import Intake
+from fl.server.shelf import Shelf
+from fl.wire.bulk import fetch, pour
+from fl.wire.messages_pb2 import EvaluateReply, TrainReply
+from fl.wire.tensors import open_parcel, read_layout
+
+
+class Stuck(Exception):
+    """The bulk of one client's reply does not come, though the broker has it."""
+
+    def __init__(self, client: str, cause: Late) -> None:
+        self.client = client
+        super().__init__(str(cause))
+
+
+class Workbench:
+    """Works for one leader of one run; holds nothing but the sum of the round that is open."""
+
+    def __init__(self, session: Session, shelf: Shelf) -> None:
+        self._session = session
+        self._shelf = shelf
+        self._intake: Intake | None = None
+        self._of: OpenRound | None = None
+        """The round of the intake."""
+
+    # ---- before the rounds -----------------------------------------------------------------------------------------
+
+    async def complete(self, state: RunState, command: CompleteWeights) -> WeightsCompleted | StartFailed:
+        """The weights that were submitted, or those that the model's kind makes of the data info."""
+        model = state.spec.model
+        lacking = missing(state.spec.requires)
+        if lacking is not None:
+            return StartFailed(f"the worker that leads it cannot: {lacking}")
+        try:
+            aux = pack_aux(Optimizer.from_config(state.spec.optim.server_opt).collect_aux_var())
+            sent = await self._shelf.put_aux(aux, 0)
+            if state.weights is not None:
+                return WeightsCompleted(command.data_info, state.weights, sent)
+            weights = Model.registry.get(model.kind).initial_weights(model.config, command.data_info)
+        except FluffleError as error:
+            return StartFailed(f"{error}{_untold(state)}")
+        if weights is None:
+            return StartFailed(f"a model of kind {model.kind!r} needs initial weights: submit the run with them")
+        return WeightsCompleted(command.data_info, await self._shelf.put_weights(weights, 0), sent)
+
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    async def take_in(self, state: RunState, replies: Mapping[str, TrainReply]) -> None:
+        """Add those updates to the sum whose turn has come: before them nobody is awaited any more.
+
+        Raises `Unusable` and `Stuck`; the sum is begun anew then.
+        """
+        ready = []
+        for client in sorted(state.open.opened.participants if state.open is not None else ()):
+            if client in state.awaiting:
+                break
+            if client in state.seen.done:
+                ready.append(client)
+        await self._take(state, tuple(ready), replies)
+
+    async def fold_training(self, state: RunState, command: Fold, replies: Mapping[str, TrainReply]) -> Folded:
+        """The next weights. Raises as `take_in` does, and `RunFailed`."""
+        intake = await self._take(state, command.clients, replies)
+        self._intake = None
+        optimizer = await self._optimizer(state)
+        weights, note = await self._next_weights(state, intake, optimizer, command.round)
+        return Folded(
+            tuple(intake.results),
+            weights=await self._shelf.put_weights(weights, command.round),
+            server_state=await self._shelf.put_state(pack_state(optimizer.get_state()), command.round),
+            aux=await self._shelf.put_aux(pack_aux(optimizer.collect_aux_var()), command.round),
+            note=note,
+        )
+
+    async def _take(self, state: RunState, clients: tuple[str, ...], replies: Mapping[str, TrainReply]) -> Intake:
+        """The sum of these clients' updates, in their order; what it has of them already is not read again."""
+        assert state.weights is not None, "a round starts from weights"
+        intake, self._intake = self._intake, None
+        if intake is None or self._of is not state.open or clients[: len(intake.clients)] != intake.clients:
+            layout = read_layout(open_parcel(state.weights).layout)
+            intake, self._of = Intake(self._session, state.spec, layout), state.open
+        for client in clients[len(intake.clients) :]:
+            try:
+                await intake.take(client, replies[client])
+            except Late as error:
+                raise Stuck(client, error) from error
+        self._intake = intake
+        return intake
+
+    async def _optimizer(self, state: RunState) -> Optimizer:
+        optimizer = Optimizer.from_config(state.spec.optim.server_opt)
+        if state.server_state is not None:
+            try:
+                packed = await fetch(self._session, open_parcel(state.server_state))
+                optimizer.set_state(unpack_state(packed))
+            except (BadMessage, ValueError) as error:
+                raise _unreadable(state, error) from None
+        return optimizer
+
+    async def _next_weights(
+        self, state: RunState, intake: Intake, optimizer: Optimizer, round_: int
+    ) -> tuple[NumpyVector, str]:
+        """And a note where there is something to tell. Part by part where the arithmetic allows it."""
+        assert state.weights is not None, "a round starts from weights"
+        before = open_parcel(state.weights)
+        try:
+            total = intake.fold.sum() if isinstance(intake.fold, PartwiseFold) else None
+            if total is not None and total.weight and optimizer.only_scales:
+                optimizer.start_round(None, round_ - 1)
+                descent = Descent(total, read_layout(before.layout), rate=optimizer.take_rate())
+                others = await pour(self._session, before, descent.take)
+                return await in_thread(_finite, descent.weights(others), round_), ""
+            weights = await fetch(self._session, before)
+        except BadMessage as error:
+            raise _unreadable(state, error) from None
+        update = await in_thread(intake.fold.finish)
+        if update is None:
+            return weights, NOBODY_TRAINED
+        new = await in_thread(lambda: updated(weights, update, optimizer, aux=intake.aux, round_=round_))
+        return await in_thread(_finite, new, round_), ""
+
+    # ---- evaluation ------------------------------------------------------------------------------------------------
+
+    def fold_evaluation(self, state: RunState, command: Fold, replies: Mapping[str, EvaluateReply]) -> Folded:
+        result = evaluated(state.spec, [(client, replies[client]) for client in command.clients])
+        return Folded(result.results, loss=result.loss, metrics=result.metrics)
+
+
+def _finite(weights: NumpyVector, round_: int) -> NumpyVector:
+    """Raises `RunFailed` where they are no numbers."""
+    name = weights.first_nonfinite()
+    if name is not None:
+        raise RunFailed(
+            f"round {round_} diverged: the sum of the clients' updates, each of them finite, leaves tensor {name!r} "
+            "with values that are NaN or infinite: use smaller learning rates, or an aggregator such as trimmed-mean "
+            "that leaves out what is far from the others"
+        )
+    return weights
+
+
+def _unreadable(state: RunState, error: Exception) -> RunFailed:
+    return RunFailed(f"what round {state.trained} left cannot be read any more: {error}")
+
+
+def _untold(state: RunState) -> str:
+    """Who does not tell the classes of its data, where others do."""
+    told = {name: client.data_info.classes is not None for name, client in sorted(state.clients.items())}
+    if all(told.values()) or not any(told.values()):
+        return ""
+    return f" (not told by {', '.join(name for name, tells in told.items() if not tells)})"
