@@ -34,9 +34,7 @@ def cluster(running: LocalCluster) -> LocalCluster:
     """All nodes run, and see each other."""
     for node in running.nodes:
         node.start()
-        running.heal(node)
-    for node in running.nodes:
-        node.ctl("await_online_nodes", str(len(running.nodes)))
+    running.nodes[0].ctl("await_online_nodes", str(len(running.nodes)))
     return running
 
 
@@ -93,9 +91,11 @@ async def test_a_node_that_is_cut_off_with_everybody_on_it_changes_no_bit(
 
         # When
         await asyncio.to_thread(cluster.partition, crowded)
-        playing.let_go()
-        await committed(playing)
-        await asyncio.to_thread(cluster.heal, crowded)
+        try:
+            playing.let_go()
+            await committed(playing)
+        finally:
+            await asyncio.to_thread(cluster.heal, crowded)
 
         # Then
         played = await playing.end()
