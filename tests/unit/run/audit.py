@@ -23,6 +23,7 @@ from fl.run.events import (
     RunInitialised,
     RunPaused,
     StillWaiting,
+    UpdateUnusable,
 )
 from fl.run.replay import replay
 from fl.run.spec import RunSpec
@@ -84,6 +85,8 @@ class Audit:
                 self._log(record)
             case Settled(letters=letters):
                 self._settle(letters)
+            case UpdateUnusable(client=client):
+                self._put_aside(client)
             case _ if isinstance(happening, Command):
                 self._do(happening)
             case _:
@@ -101,6 +104,14 @@ class Audit:
             case Replied(problem=None) if (event.kind, event.round, event.base) == here:
                 if event.client in self.open.participants and event.client not in self.failed:
                     self.answered.setdefault(event.client, self.letter)
+
+    def _put_aside(self, client: str) -> None:
+        """What a client had answered does not count; its letter may go once that is in the log."""
+        letter = self.answered.pop(client, None)
+        if letter is not None:
+            self.folding = None
+            self.held[letter] = f"{client} is out"
+            self.reached.discard(f"{client} is out")
 
     def _settle(self, letters: tuple[Letter, ...]) -> None:
         for letter in letters:
@@ -192,6 +203,7 @@ class Audit:
             case ClientsOut(clients=notes):
                 assert {note.client for note in notes} <= self.admitted - self.answered.keys()
                 self.failed |= {note.client for note in notes if note.cause is Cause.FAILED}
+                self.reached |= {f"{note.client} is out" for note in notes}
             case ClientsReturned(clients=names):
                 self.failed -= set(names)
                 self.away -= set(names)

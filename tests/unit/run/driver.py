@@ -18,6 +18,7 @@ from fl.run.events import (
     Replied,
     ResumeAsked,
     Timer,
+    UpdateUnusable,
 )
 from fl.run.replay import replay
 from fl.run.state import RunState
@@ -87,6 +88,8 @@ class Leader:
         """Handle an event: one that comes as a message is a new one."""
         if isinstance(event, MESSAGES):
             self.receive(Letter(event))
+        elif isinstance(event, UpdateUnusable):
+            self._put_aside(event)
         else:
             self.trace.append(event)
             self._handle(event, None)
@@ -97,6 +100,16 @@ class Leader:
         self._handle(letter.event, letter)
         if letter not in self.held and letter not in self.settled:
             self._settle([letter])
+
+    def _put_aside(self, event: UpdateUnusable) -> None:
+        """Give up what was being folded, and settle the reply once it is in the log that it does not count."""
+        letters = [one for one in self.held if isinstance(one.event, Replied) and one.event.client == event.client]
+        if letters:
+            self.tasks = deque(task for task in self.tasks if not isinstance(task, Fold))
+        self.held = [letter for letter in self.held if letter not in letters]
+        self.trace.append(event)
+        self._handle(event, None)
+        self._settle(letters)
 
     def perform(self, commands: Iterable[Command], letter: Letter | None = None) -> None:
         for command in commands:

@@ -28,6 +28,7 @@ from fl.run.events import (
     Timer,
     TimeUp,
     Trouble,
+    UpdateUnusable,
     WeightsCompleted,
 )
 from fl.run.spec import RunSpec
@@ -125,6 +126,11 @@ class AnyEvents(RuleBasedStateMachine):
         if in_round and state.open is not None and state.weights is not None:
             round_, base = state.open.opened.round, state.weights.digest
         self.leader.take(ClientFailed(client, trouble, "a failure", round_, base))
+
+    @precondition(lambda self: self.leader.state.open is not None)
+    @rule(client=NAMES)
+    def prove_unusable(self, client: str) -> None:
+        self.leader.take(UpdateUnusable(client, "no numbers"))
 
     # ---- what the leader observes ----------------------------------------------------------------------------------
 

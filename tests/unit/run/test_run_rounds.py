@@ -12,6 +12,7 @@ from fl.run.events import (
     Timer,
     TimeUp,
     Trouble,
+    UpdateUnusable,
 )
 from tests.unit.run.histories import W, a_spec, evaluating, join, out, reply, scored, training
 from tests.unit.run.tables import Row, check, failed, farewell, table
@@ -61,6 +62,27 @@ def failure(client: str, *, round_: int = 1, base: bytes = W[0].digest) -> Clien
         (*OPEN, reply("c"), reply("a")),
         failure("b"),
         (out("b", "out of memory"), fold("a", "c")),
+    ),
+    Row(
+        "an update that proves unusable while others are awaited is logged",
+        ANY,
+        (*OPEN, reply("b")),
+        UpdateUnusable("b", "not finite"),
+        (out("b", "not finite"),),
+    ),
+    Row(
+        "one that proves unusable in the fold is logged, and the others are folded again",
+        ANY,
+        (*OPEN, reply("c"), reply("a"), reply("b")),
+        UpdateUnusable("b", "not finite"),
+        (out("b", "not finite"), fold("a", "c")),
+    ),
+    Row(
+        "one that nobody has sent has no effect",
+        ANY,
+        (*OPEN, reply("c")),
+        UpdateUnusable("b", "not finite"),
+        (Drop("it is not part of the round"),),
     ),
     Row(
         "who is gone is not waited for",
