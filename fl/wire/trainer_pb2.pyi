@@ -33,30 +33,56 @@ class TrainerSetup(_message.Message):
     state_path: str
     def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., allow_factories: _Optional[_Iterable[str]] = ..., allow_pickle: bool = ..., threads: _Optional[int] = ..., state_path: _Optional[str] = ...) -> None: ...
 
+class Span(_message.Message):
+    __slots__ = ("start", "size")
+    START_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    size: int
+    def __init__(self, start: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
+
 class TrainerCall(_message.Message):
-    __slots__ = ("run", "setup", "init", "train", "evaluate")
+    __slots__ = ("run", "setup", "init", "train", "evaluate", "spans")
+    class SpansEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Span
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Span, _Mapping]] = ...) -> None: ...
     RUN_FIELD_NUMBER: _ClassVar[int]
     SETUP_FIELD_NUMBER: _ClassVar[int]
     INIT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
     run: str
     setup: TrainerSetup
     init: _messages_pb2.InitRequest
     train: _messages_pb2.TrainRequest
     evaluate: _messages_pb2.EvaluateRequest
-    def __init__(self, run: _Optional[str] = ..., setup: _Optional[_Union[TrainerSetup, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitRequest, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainRequest, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateRequest, _Mapping]] = ...) -> None: ...
+    spans: _containers.MessageMap[str, Span]
+    def __init__(self, run: _Optional[str] = ..., setup: _Optional[_Union[TrainerSetup, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitRequest, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainRequest, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateRequest, _Mapping]] = ..., spans: _Optional[_Mapping[str, Span]] = ...) -> None: ...
 
 class TrainerAnswer(_message.Message):
-    __slots__ = ("data_info", "init", "train", "evaluate", "error")
+    __slots__ = ("data_info", "init", "train", "evaluate", "error", "spans")
+    class SpansEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Span
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Span, _Mapping]] = ...) -> None: ...
     DATA_INFO_FIELD_NUMBER: _ClassVar[int]
     INIT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
     data_info: _messages_pb2.DataInfo
     init: _messages_pb2.InitReply
     train: _messages_pb2.TrainReply
     evaluate: _messages_pb2.EvaluateReply
     error: _messages_pb2.Error
-    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitReply, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainReply, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateReply, _Mapping]] = ..., error: _Optional[_Union[_messages_pb2.Error, _Mapping]] = ...) -> None: ...
+    spans: _containers.MessageMap[str, Span]
+    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitReply, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainReply, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateReply, _Mapping]] = ..., error: _Optional[_Union[_messages_pb2.Error, _Mapping]] = ..., spans: _Optional[_Mapping[str, Span]] = ...) -> None: ...

@@ -22,9 +22,9 @@ MOMENTS: Final = {
 
 STEPS: Final = (
     "after deliver client.bee train_request {}",
-    "before publish u.{}.bee chunk 0",
-    "after publish u.{}.bee chunk 0",
-    "after publish x.{}.bee chunk 0",
+    "before publish u.{}.bee.* chunk 0",
+    "after publish u.{}.bee.* chunk 0",
+    "after publish x.{}.bee.* chunk 0",
     "before publish up.bee train_reply {}",
     "after publish up.bee train_reply {}",
     "after ack client.bee train_request {}",
