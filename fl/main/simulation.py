@@ -1,0 +1,316 @@
+"""A whole run in one process, without a broker or messages: for a thousand clients and more.
+
+What a leader decides (`fl.run.step`), how it adds up (`fl.server.fold`) and what a client does in a round
+(`fl.client.learner`) is the code of every run; only what lies between them is left out. So a run of a spec that has a
+seed comes to the same weights and records, bit for bit, as over a broker.
+
+Time is not waited for: all clients are there when the run begins, and where a run would wait for somebody, time jumps
+to the end of the wait. Where a round takes the first replies (`sampling.take`), who is first is drawn anew each round.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+from uuid import uuid4
+
+import numpy as np
+
+from fl.client.learner import Shared
+from fl.core.layout import Role
+from fl.core.model import Model
+from fl.core.optimizer import Optimizer
+from fl.core.optimizer.aux import pack_aux
+from fl.core.state import pack_state, unpack_state
+from fl.core.training import round_generator
+from fl.core.vector import SHARED, NumpyVector
+from fl.errors import ConfigError, Fatal, FluffleError, RunFailed
+from fl.main.outcome import Outcome
+from fl.main.simulation_crowd import Crowd, Unable, VirtualClient
+from fl.main.simulation_shelf import Shelf
+from fl.main.simulation_sums import TrainingSum, as_received, reply_of
+from fl.run.asking import enough
+from fl.run.commands import Append, Close, Command, CompleteWeights, Fold, SendInit, SendRound, SetTimer, Sweep
+from fl.run.ending import fail
+from fl.run.events import (
+    ClientFailed,
+    Event,
+    Folded,
+    InitAnswered,
+    JoinAsked,
+    Kind,
+    LeaderStarted,
+    Parcel,
+    Record,
+    Replied,
+    StartFailed,
+    Timer,
+    TimeUp,
+    Trouble,
+    WeightsCompleted,
+)
+from fl.run.spec import RunSpec
+from fl.run.state import RunState
+from fl.run.step import LOGIC_VERSION, resume, step
+from fl.server.fold import evaluated
+from fl.submit.history import Happened, History
+from fl.wire.messages_pb2 import EvaluateReply
+
+LEADER: Final = "simulation"
+
+
+def simulate(
+    spec: RunSpec,
+    clients: Iterable[VirtualClient],
+    *,
+    weights: NumpyVector | None = None,
+    run: str | None = None,
+    on_event: Callable[[Happened], None] = lambda _: None,
+) -> Outcome:
+    """Run `spec` to its end with these clients, from `weights` where the model does not make its own.
+
+    `on_event` hears of each record. Raises `ConfigError` for a run that waits for more clients than there are, and
+    `FluffleError` where the model cannot be built for their data.
+    """
+    simulation = Simulation(spec, clients, weights=weights, run=run or f"{spec.name}-{uuid4().hex[:6]}")
+    return simulation.play(on_event)
+
+
+class Simulation:
+    """The leader of one simulated run."""
+
+    def __init__(
+        self, spec: RunSpec, clients: Iterable[VirtualClient], *, weights: NumpyVector | None, run: str
+    ) -> None:
+        spec = spec.model_copy(update={"run": spec.run.model_copy(update={"patience": 0.0})})  # nobody can come back
+        self._crowd = Crowd(spec, clients, run=run)
+        self._shelf = Shelf()
+        self._state = RunState(run, spec)
+        if weights is not None:
+            fixed = weights.select(Role.FIXED)
+            self._state = replace(
+                self._state,
+                weights=self._shelf.put(weights.select(*SHARED)),
+                fixed=self._shelf.put(fixed) if fixed.layout.specs else None,
+            )
+        self._building: list[str] = []
+        """Who was asked to build the model and has not answered."""
+        self._asked: list[str] = []
+        """Who was asked for its part of the open round and has not answered."""
+        self._timer: Timer | None = None
+        self._sum: TrainingSum | None = None
+        self._evaluations: dict[str, EvaluateReply] = {}
+        self._closed = False
+        self._history = History()
+        self._tell: Callable[[Happened], None] = lambda _: None
+
+    def play(self, on_event: Callable[[Happened], None]) -> Outcome:
+        """The run from its beginning to its end."""
+        self._tell = on_event
+        self._take(LeaderStarted(LEADER, LEADER, LOGIC_VERSION))
+        for command in resume(self._state):
+            self._perform(command)
+        self._join()
+        while not self._closed:
+            try:
+                self._go_on()
+            except Fatal as error:  # no other reply will mend it
+                self._perform(fail(self._state, str(error)))
+        return self._outcome()
+
+    # ---- the leader -------------------------------------------------------------------------------------------------
+
+    def _take(self, event: Event) -> None:
+        """Decide about an event and do what follows, to the end."""
+        self._state, commands = step(self._state, event)
+        if isinstance(event, Record):
+            self._history.add(event)
+            self._tell(Happened(time.time(), event, self._state))
+        for command in commands:
+            self._perform(command)
+
+    def _perform(self, command: Command) -> None:
+        match command:
+            case Append(records=records):
+                for record in records:
+                    self._take(record)
+            case CompleteWeights():
+                self._take(self._completed(command))
+            case Fold(kind=Kind.TRAIN):
+                self._take(self._trained(command))
+            case Fold():
+                self._take(self._evaluated(command))
+            case SendInit(client=client):
+                self._building.append(client)
+            case SendRound(client=client):
+                self._asked.append(client)
+            case SetTimer(timer=timer, seconds=seconds):
+                self._timer = None if seconds is None else timer
+            case Sweep():
+                self._shelf.keep_only(self._state.held)
+            case Close():
+                self._closed = True
+            case _:
+                pass  # letters that nobody answers, and what is acknowledged at a broker
+
+    def _completed(self, command: CompleteWeights) -> WeightsCompleted | StartFailed:
+        spec = self._state.spec
+        sent = self._put_aux(Optimizer.from_config(spec.optim.server_opt))
+        if self._state.weights is not None:
+            return WeightsCompleted(command.data_info, self._state.weights, sent)
+        try:
+            weights = Model.registry.get(spec.model.kind).initial_weights(spec.model.config, command.data_info)
+        except FluffleError as error:
+            return StartFailed(str(error))
+        if weights is None:
+            return StartFailed(f"a model of kind {spec.model.kind!r} needs initial weights: give the run some")
+        return WeightsCompleted(command.data_info, self._shelf.put(weights), sent)
+
+    def _trained(self, command: Fold) -> Folded:
+        assert self._sum is not None, "a round is added up before it is folded"
+        with _blaming_parts():
+            optimizer = Optimizer.from_config(self._state.spec.optim.server_opt)
+            if self._state.server_state is not None:
+                optimizer.set_state(unpack_state(self._shelf.get(self._state.server_state)))
+            weights, note = self._sum.weights_after(self._weights, optimizer, round_=command.round)
+            return Folded(
+                tuple(self._sum.results),
+                weights=self._shelf.put(weights),
+                server_state=self._shelf.put(pack_state(optimizer.get_state())),
+                aux=self._put_aux(optimizer),
+                note=note,
+            )
+
+    def _evaluated(self, command: Fold) -> Folded:
+        with _blaming_parts():
+            result = evaluated(self._state.spec, [(client, self._evaluations[client]) for client in command.clients])
+        return Folded(result.results, loss=result.loss, metrics=result.metrics)
+
+    def _put_aux(self, optimizer: Optimizer) -> Parcel | None:
+        aux = pack_aux(optimizer.collect_aux_var())
+        return None if aux is None else self._shelf.put(aux)
+
+    @property
+    def _weights(self) -> NumpyVector:
+        assert self._state.weights is not None, "a run that is initialised has weights"
+        return self._shelf.get(self._state.weights)
+
+    def _outcome(self) -> Outcome:
+        state, end = self._state, self._state.ended
+        assert end is not None, "only a run that has ended is closed"
+        left = [self._shelf.get(part) for part in (end.weights, state.fixed) if part is not None]
+        weights = None if end.weights is None else NumpyVector.join(*left)
+        return Outcome(state.run, state.spec, end.status, end.reason, end.best_round, weights, self._history)
+
+    # ---- the clients ------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Let those answer who are asked for something; if nobody is, what is waited for does not come."""
+        if self._building:
+            self._build()
+        elif self._asked:
+            self._answer()
+        else:
+            assert self._timer is not None, "a run that asks nobody waits for some time"
+            self._take(TimeUp(self._timer))
+
+    def _join(self) -> None:
+        """All join; those for whom there is no place come last. Raises `ConfigError` where more are waited for."""
+        register, names = self._state.spec.run.registration, list(self._crowd.clients)
+        least = register.max_clients if register.timeout is None else None
+        if len(names) < (least or register.min_clients):
+            raise ConfigError(
+                f"the run waits for {least or f'at least {register.min_clients}'} clients (run.register), and "
+                f"{len(names)} are simulated: change one of them"
+            )
+        infos = {name: client.data_info for name, client in self._crowd.clients.items()}
+        first = names[: min(len(names), register.max_clients or len(names)) - 1]
+        self._state = replace(
+            self._state, seen=replace(self._state.seen, joining={name: infos[name] for name in first})
+        )
+        for name in names[len(first) :]:
+            self._take(JoinAsked(name, infos[name]))
+
+    def _build(self) -> None:
+        names, self._building = self._building, []
+        state = self._state
+        assert state.data_info is not None, "a run that is initialised has it"
+        fixed = None if state.fixed is None else self._shelf.get(state.fixed)
+        self._crowd.initialise(Shared(state.data_info, self._weights.layout, fixed))
+        self._hear(names, [InitAnswered(name) for name in names[-1:]])
+
+    def _answer(self) -> None:
+        """Those who are asked answer one by one, until the round has what it takes."""
+        assert self._state.open is not None, "only an open round asks"
+        assert self._state.weights is not None, "a round starts from weights"
+        asked, self._asked = self._asked, []
+        opened, base = self._state.open.opened, self._state.weights.digest
+        limit = enough(self._state.spec, opened)
+        order = asked if limit is None else self._drawn(asked, opened.round)
+        answer = self._trainer(in_order=limit is None) if opened.kind is Kind.TRAIN else self._evaluator()
+        answered: list[str] = []
+        for name in order:
+            try:
+                answer(name)
+            except Unable as error:
+                self._take(ClientFailed(name, Trouble.FAILED, str(error), opened.round, base))
+                continue
+            answered.append(name)
+            if len(answered) == limit:
+                break
+        self._hear(answered, [Replied(name, opened.kind, opened.round, base) for name in answered[-1:]])
+
+    def _hear(self, names: Sequence[str], last: Sequence[Event]) -> None:
+        """All of these have answered, each as the last of them does.
+
+        Nothing follows from an answer while others are awaited but that it is seen: so only the last is an event.
+        """
+        seen = self._state.seen
+        self._state = replace(self._state, seen=replace(seen, done=seen.done | set(names[:-1])))
+        for event in last:
+            self._take(event)
+
+    def _trainer(self, *, in_order: bool) -> Callable[[str], None]:
+        """What makes a client train in the open round."""
+        state, weights, shelf = self._state, self._weights, self._shelf
+        round_, counted = state.trained + 1, state.counted
+        self._sum = total = TrainingSum(state.spec, weights.layout, in_order=in_order)
+        aux = {} if state.aux is None else as_received(shelf.get(state.aux), weights.layout)
+
+        def train(name: str) -> None:
+            trained = self._crowd.train(name, round_, weights, counted=counted.get(name, 0), aux=aux)
+            with _blaming_parts():
+                total.take(name, trained)
+
+        return train
+
+    def _evaluator(self) -> Callable[[str], None]:
+        """What makes a client evaluate the weights."""
+        weights, counted = self._weights, self._state.counted
+        self._evaluations = evaluations = {}
+
+        def evaluate(name: str) -> None:
+            result = self._crowd.evaluate(name, weights, counted=counted.get(name, 0))
+            evaluations[name] = reply_of(result, share_metrics=self._crowd.clients[name].share_metrics)
+
+        return evaluate
+
+    def _drawn(self, names: Sequence[str], round_: int) -> list[str]:
+        """Who is how fast in a round that takes the first."""
+        seed = self._state.spec.run.seed
+        key, run = (b"", self._state.run) if seed is None else (str(seed).encode(), "")
+        rng = round_generator(key, run=run, round_=round_, purpose="order of answers")
+        return [names[place] for place in rng.permutation(len(names))]
+
+
+@contextmanager
+def _blaming_parts() -> Iterator[None]:
+    """Raises `RunFailed` where a part of somebody else's raises anything."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # results are looked at as a whole
+            yield
+    except FluffleError:
+        raise
+    except Exception as error:  # an aggregator, an optimizer or a metric may raise anything
+        raise RunFailed(f"a part of this run failed at the server: {type(error).__name__}: {error}") from error

@@ -1,0 +1,85 @@
+"""The arithmetic of a simulation's rounds: updates, which are in memory already, become the next weights."""
+
+from collections.abc import Mapping
+
+from fl.client.learner import Trained
+from fl.core.layout import Layout, Role
+from fl.core.mergeable import Sum
+from fl.core.optimizer import Optimizer
+from fl.core.optimizer.aux import pack_aux, unpack_aux
+from fl.core.training import EvaluateResult
+from fl.core.vector import NumpyVector
+from fl.errors import RunFailed
+from fl.run.events import ClientResult
+from fl.run.spec import RunSpec
+from fl.server.fold import NOBODY_TRAINED, aggregator_of, merged, updated
+from fl.wire.messages_pb2 import EvaluateReply
+from fl.wire.tensors import inline
+
+
+class TrainingSum:
+    """The open training round: what has come of it is added up in the order of the clients' names."""
+
+    def __init__(self, spec: RunSpec, layout: Layout, *, in_order: bool) -> None:
+        """`in_order`: clients come in the order of their names; else what they send is held until the end."""
+        self._fold = aggregator_of(spec).start(layout)
+        self._trainable = layout.select(Role.TRAINABLE)
+        self._in_order = in_order
+        self._held: dict[str, Trained] = {}
+        self._aux: dict[str, Sum] = {}
+        self.results: list[ClientResult] = []
+        """Of those whose updates are in the sum."""
+
+    def take(self, client: str, trained: Trained) -> None:
+        """Raises `RunFailed` where the clients' optimizers tell what does not go together."""
+        if self._in_order:
+            self._add(client, trained)
+        else:
+            self._held[client] = trained
+
+    def weights_after(self, weights: NumpyVector, optimizer: Optimizer, *, round_: int) -> tuple[NumpyVector, str]:
+        """The next weights, and a note where there is something to tell. Raises `RunFailed` for what is no number."""
+        for client in sorted(self._held):
+            self._add(client, self._held.pop(client))
+        update = self._fold.finish()
+        if update is None:
+            return weights, NOBODY_TRAINED
+        new = updated(weights, update, optimizer, aux=self._aux, round_=round_)
+        name = new.first_nonfinite()
+        if name is not None:
+            raise RunFailed(
+                f"round {round_} diverged: the sum of the clients' updates, each of them finite, leaves tensor "
+                f"{name!r} with values that are NaN or infinite: use smaller learning rates"
+            )
+        return new, ""
+
+    def _add(self, client: str, trained: Trained) -> None:
+        done, update = trained.result, trained.update
+        self._fold.add(update, client=client, n_steps=done.n_steps, n_samples=done.n_samples)
+        if trained.aux:
+            self._add_aux(client, trained.aux)
+        norm = NumpyVector(self._trainable, update.flat[: self._trainable.float_size]).norm()
+        self.results.append(ClientResult(client, done.n_steps, done.n_samples, done.seconds, update_norm=norm))
+
+    def _add_aux(self, client: str, told: Mapping[str, Sum]) -> None:
+        packed = pack_aux(told)
+        assert packed is not None, "somebody tells something"
+        try:
+            self._aux = merged(self._aux, unpack_aux(packed, self._trainable))
+        except ValueError as error:
+            raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
+
+
+def as_received(aux: NumpyVector, layout: Layout) -> dict[str, Sum]:
+    """What the server's optimizer tells the clients', whose weights have this layout."""
+    return unpack_aux(aux, layout.select(Role.TRAINABLE))
+
+
+def reply_of(result: EvaluateResult, *, share_metrics: bool) -> EvaluateReply:
+    """An evaluation as a client sends it."""
+    reply = EvaluateReply(
+        loss_sum=result.loss_sum, weight_sum=result.weight_sum, n_samples=result.n_samples, seconds=result.seconds
+    )
+    if share_metrics:
+        reply.metrics.CopyFrom(inline(NumpyVector.from_arrays(result.metrics)))
+    return reply
