@@ -1,0 +1,165 @@
+"""The processes of one contestant: started, listened to, and killed at the end."""
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.figures import Figures
+from tests.bench.rows import Row
+from tests.bench.telling import MARK
+from tests.bench.usage import Meter
+
+ROOT: Final = Path(__file__).parents[2]
+_TAIL_LINES: Final = 15
+_SETPRIV: Final = shutil.which("setpriv")
+"""Has processes end with this one, also where that is killed."""
+
+Event = dict[str, Any]
+
+
+class ContestantFailed(Exception):
+    """It did not come to its end; the text says which of its processes, and what that has printed last."""
+
+
+@dataclass(slots=True)
+class Actor:
+    """One process."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+class Stage:
+    """Processes that belong together: when one ends before the play does, the play has failed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.actors: list[Actor] = []
+        self._events: asyncio.Queue[Event | ContestantFailed] = asyncio.Queue()
+        self._pumps: list[asyncio.Task[None]] = []
+        self._heard = asyncio.Condition()
+
+    async def start(self, name: str, *command: str | Path, **variables: str) -> Actor:
+        """Start a program, with nothing of our environment but the path, and these variables."""
+        guarded = [_SETPRIV, "--pdeathsig", "KILL", "--", *command] if _SETPRIV else list(command)
+        process = await asyncio.create_subprocess_exec(
+            *guarded,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT), **variables},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            limit=2**20,
+        )
+        actor = Actor(name, process)
+        self.actors.append(actor)
+        self._pumps.append(asyncio.create_task(self._listen(actor)))
+        return actor
+
+    async def script(self, name: str, module: str, *arguments: object, python: Path | None = None) -> Actor:
+        """Start a module of this folder."""
+        return await self.start(name, python or sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments))
+
+    async def next(self, *expected: str) -> Event:
+        """The next event. Raises `ContestantFailed` when a process has ended, or tells something else."""
+        event = await self._events.get()
+        if isinstance(event, ContestantFailed):
+            raise event
+        if event["what"] not in expected:
+            raise ContestantFailed(f"expected {' or '.join(expected)}, was told {event}")
+        return event
+
+    async def until_printed(self, actor: Actor, text: str) -> None:
+        """Wait until one of the last lines of a process has this in it. Raises `ContestantFailed`."""
+        async with self._heard:
+            while not any(text in line for line in actor.tail):
+                if actor.process.returncode is not None:
+                    raise _ended(actor)
+                await self._heard.wait()
+
+    async def watch(self) -> None:
+        """Raise `ContestantFailed` as soon as a process ends."""
+        while True:
+            await self.next("idle", "round")
+
+    async def close(self) -> None:
+        for actor in self.actors:
+            with suppress(ProcessLookupError):
+                os.killpg(actor.pid, signal.SIGKILL)
+        await asyncio.gather(*(actor.process.wait() for actor in self.actors))
+        await asyncio.gather(*self._pumps)
+
+    async def _listen(self, actor: Actor) -> None:
+        assert actor.process.stdout is not None, "started with a pipe"
+        async for raw in actor.process.stdout:
+            line = raw.decode(errors="replace").rstrip()
+            if line.startswith(MARK):
+                self._events.put_nowait(json.loads(line.removeprefix(MARK)))
+                continue
+            async with self._heard:
+                actor.tail.append(line)
+                self._heard.notify_all()
+        await actor.process.wait()
+        self._events.put_nowait(_ended(actor))
+        async with self._heard:
+            self._heard.notify_all()
+
+
+def _ended(actor: Actor) -> ContestantFailed:
+    return ContestantFailed(f"{actor.name} ended with code {actor.process.returncode}\n{_last_of(actor)}")
+
+
+def _last_of(actor: Actor) -> str:
+    lines = "\n".join(f"    {line}" for line in actor.tail) or "    nothing"
+    return f"  the last that {actor.name} printed:\n{lines}"
+
+
+@asynccontextmanager
+async def stage(folder: Path, *, limit_s: float) -> AsyncIterator[Stage]:
+    """A stage whose processes are gone when the block ends. Raises `ContestantFailed` when that takes too long."""
+    it = Stage(folder)
+    try:
+        async with asyncio.timeout(limit_s):
+            yield it
+    except TimeoutError:
+        lasts = "\n".join(_last_of(actor) for actor in it.actors)
+        raise ContestantFailed(f"it took more than {limit_s:g} s\n{lasts}") from None
+    finally:
+        await it.close()
+
+
+async def listen(play: Stage, row: Row, meter: Meter) -> Figures:
+    """Measure what the server tells: that it is idle, the end of each round, and that it is done."""
+    ends: list[float] = []
+    while (event := await play.next("idle", "round", "done"))["what"] != "done":
+        if event["what"] == "idle":
+            meter.idle_mb = event["mb"]
+            continue
+        ends.append(event["at"])
+        if len(ends) == 1:
+            meter.start()
+    return figures_of(ends, row, meter)
+
+
+def figures_of(ends: list[float], row: Row, meter: Meter) -> Figures:
+    """From when each round ended; the first one only says when the second began."""
+    if len(ends) != row.n_rounds + 1:
+        raise ContestantFailed(f"{row.n_rounds + 1} rounds were to be made, {len(ends)} were")
+    used = meter.read()
+    seconds = tuple(end - begin for begin, end in itertools.pairwise(ends))
+    return Figures(seconds, {side: all_s / row.n_rounds for side, all_s in used.cpu_s.items()}, used.server_mb)
