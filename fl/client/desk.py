@@ -6,10 +6,11 @@ from pathlib import Path
 
 from fl.client.disk import NoRoom
 from fl.client.learner import Data, Learner, Shared, shared_seed
+from fl.client.memory import Memory, OwnMemory
 from fl.client.round_states import RecalledStates, RoundStates, StateFiles
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
-from fl.core.layout import Role
+from fl.core.layout import Layout, Role
 from fl.core.optimizer.aux import pack_aux, unpack_aux
 from fl.core.requires import missing
 from fl.core.training import EvaluateResult
@@ -17,9 +18,10 @@ from fl.core.vector import NumpyVector
 from fl.errors import ConfigError, DataError, FluffleError
 from fl.log import get_log
 from fl.run.spec import RunSpec
-from fl.wire.messages_pb2 import Error, EvaluateReply, EvaluateRequest, InitReply, InitRequest, TrainReply, TrainRequest
-from fl.wire.tensors import inline, read_data_info, read_inline, read_layout, write_data_info
-from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall, TrainerSetup
+from fl.wire.bulk import INLINE_BYTES
+from fl.wire.messages_pb2 import Error, EvaluateReply, InitReply, TrainReply
+from fl.wire.tensors import inline, read_data_info, read_inline, read_layout, specs, unpack, write_data_info
+from fl.wire.trainer_pb2 import Span, TrainerAnswer, TrainerCall, TrainerSetup
 
 log = get_log(__name__)
 
@@ -37,11 +39,14 @@ class Desk:
         *,
         on_setup: Callable[[TrainerSetup], DevicePolicy] = _device,
         recall: Callable[[str], RoundStates] = lambda _: RecalledStates(),
+        memory: Memory | None = None,
     ) -> None:
         """`on_setup` prepares the process, and says which device policy holds in it.
 
-        `recall` has what a run left in memory, where the site has no folder for it.
+        `recall` has what a run left in memory, where the site has no folder for it. `memory` is shared with the daemon,
+        where that is another process.
         """
+        self.memory = memory or OwnMemory()
         self._recall = recall
         self._data = data
         self._on_setup = on_setup
@@ -65,6 +70,7 @@ class Desk:
             return _error(f"{type(error).__name__}: {error}")
 
     def _answer(self, call: TrainerCall) -> TrainerAnswer:
+        self.memory.keep(call.spans.values())
         match call.WhichOneof("call"):
             case "setup":
                 self._setup = call.setup
@@ -74,17 +80,18 @@ class Desk:
                 _check_samples(self._data)
                 return TrainerAnswer(data_info=write_data_info(self._data.train.get_data_specs()))
             case "init":
-                self._learner = self._build(call.run, call.init)
+                self._learner = self._build(call)
                 return TrainerAnswer(init=InitReply())
             case "train":
-                return TrainerAnswer(train=self._train(call.train))
+                return self._train(call)
             case "evaluate":
-                return TrainerAnswer(evaluate=self._evaluate(call.evaluate))
+                return TrainerAnswer(evaluate=self._evaluate(call))
             case other:
                 raise TypeError(f"no such call: {other}")
 
-    def _build(self, run: str, request: InitRequest) -> Learner:
+    def _build(self, call: TrainerCall) -> Learner:
         assert self._data is not None, "a trainer is set up before it is initialised"
+        run, request = call.run, call.init
         spec = RunSpec.from_json(request.spec_json)
         lacking = missing(spec.requires)
         if lacking is not None:
@@ -95,38 +102,60 @@ class Desk:
         shared = Shared(
             read_data_info(request.data_info),
             read_layout(request.layout),
-            read_inline(request.fixed) if request.HasField("fixed") else None,
+            self._read(call, "fixed") if request.HasField("fixed") else None,
         )
         folder = self._setup.state_path
         states = StateFiles(Path(folder)) if folder else self._recall(run)
         device = DevicePolicy(gpu=False) if spec.run.gpu is False else self._device
         return Learner(spec, shared, self._data, seed=seed, run=run_key, device=device, states=states)
 
-    def _train(self, request: TrainRequest) -> TrainReply:
+    def _train(self, call: TrainerCall) -> TrainerAnswer:
         assert self._learner is not None, "a trainer is initialised before it trains"
-        weights = read_inline(request.weights)
-        aux = (
-            unpack_aux(read_inline(request.aux), weights.layout.select(Role.TRAINABLE))
-            if request.HasField("aux")
-            else {}
-        )
-        trained = self._learner.train(request.round, weights, counted=request.counted, aux=aux)
+        request = call.train
+        weights = self._read(call, "weights")
+        aux = {}
+        if request.HasField("aux"):
+            told = self._read(call, "aux").copy()  # an optimizer may keep what it is told, and the memory is used again
+            aux = unpack_aux(told, weights.layout.select(Role.TRAINABLE))
+        in_memory = "weights" in call.spans
+        trained = self._learner.train(request.round, weights, counted=request.counted, aux=aux, in_place=in_memory)
         reply = TrainReply(
             round=request.round,
             weights_digest=request.weights.digest,
-            update=inline(trained.update),
             n_steps=trained.result.n_steps,
             n_samples=trained.result.n_samples,
             seconds=trained.result.seconds,
         )
-        told = pack_aux(trained.aux)
-        if told is not None:
-            reply.aux.CopyFrom(inline(told))
-        return reply
+        answer = TrainerAnswer(train=reply)
+        if in_memory:
+            _refer(answer, "update", trained.update.layout, call.spans["weights"])
+        else:
+            answer.train.update.CopyFrom(inline(trained.update))
+        self._tell(answer, pack_aux(trained.aux))
+        return answer
 
-    def _evaluate(self, request: EvaluateRequest) -> EvaluateReply:
+    def _read(self, call: TrainerCall, field: str) -> NumpyVector:
+        """A request's tensors, without a copy. Raises `BadMessage`."""
+        tensors = getattr(getattr(call, call.WhichOneof("call")), field)
+        return unpack(tensors, self.memory.view(call.spans[field])) if field in call.spans else read_inline(tensors)
+
+    def _tell(self, answer: TrainerAnswer, told: NumpyVector | None) -> None:
+        """Add what the optimizer tells the server's."""
+        if told is None:
+            return
+        if told.layout.nbytes <= INLINE_BYTES:
+            answer.train.aux.CopyFrom(inline(told))
+            return
+        span = self.memory.reserve(told.layout.nbytes)
+        there = NumpyVector.unpack(told.layout, self.memory.view(span))
+        for target, values in zip((there.flat, *there.others), (told.flat, *told.others), strict=True):
+            target[...] = values
+        _refer(answer, "aux", told.layout, span)
+
+    def _evaluate(self, call: TrainerCall) -> EvaluateReply:
         assert self._learner is not None, "a trainer is initialised before it evaluates"
-        result = self._learner.evaluate(read_inline(request.weights), counted=request.counted)
+        request = call.evaluate
+        result = self._learner.evaluate(self._read(call, "weights"), counted=request.counted)
         reply = EvaluateReply(
             round=request.round,
             weights_digest=request.weights.digest,
@@ -138,6 +167,12 @@ class Desk:
         if self._setup.share_metrics:
             reply.metrics.CopyFrom(inline(_states(result)))
         return reply
+
+
+def _refer(answer: TrainerAnswer, field: str, layout: Layout, span: Span) -> None:
+    """Say of a reply's tensors that they lie in memory."""
+    getattr(answer.train, field).layout.extend(specs(layout))
+    answer.spans[field].CopyFrom(span)
 
 
 def _states(result: EvaluateResult) -> NumpyVector:

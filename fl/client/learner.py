@@ -14,7 +14,7 @@ from fl.client.round_states import RoundStates
 from fl.core.data_info import DataInfo
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
-from fl.core.layout import Layout
+from fl.core.layout import Layout, Role
 from fl.core.mergeable import Sum
 from fl.core.metrics import MetricSet
 from fl.core.model import Model
@@ -107,12 +107,19 @@ class Learner:
         """The round after which the model's and optimizer's own state is; None: within one that did not end."""
 
     def train(
-        self, round_: int, weights: NumpyVector, *, counted: int = 0, aux: Mapping[str, Sum] | None = None
+        self,
+        round_: int,
+        weights: NumpyVector,
+        *,
+        counted: int = 0,
+        aux: Mapping[str, Sum] | None = None,
+        in_place: bool = False,
     ) -> Trained:
         """One round, from the weights and from the own state after round `counted`.
 
-        The same again gives the same bits. `aux` is what the server's optimizer tells. Raises `ModelError` for an
-        update that is not finite: nobody could use it, and the own state stays where it was.
+        The same again gives the same bits. `aux` is what the server's optimizer tells. With `in_place` the update takes
+        the place of the weights. Raises `ModelError` for an update that is not finite: nobody could use it, and the own
+        state stays where it was.
         """
         options = self._spec.run.training
         with self._turn(), _unwarned():
@@ -139,7 +146,8 @@ class Learner:
                 round_=round_ - 1,
             )
             told = self._optimizer.collect_aux_var()
-            update = weights - self._model.get_weights().select(*SHARED).to_numpy()
+            update = weights if in_place else weights.empty_like()
+            np.subtract(weights.flat, self._weights_now(weights.layout).flat, out=update.flat)
             _check_finite(update, round_)
             self._states.keep(round_, self._state(), counted=counted)
             self._at = round_
@@ -164,6 +172,12 @@ class Learner:
             )
         _check_metrics(result)
         return result
+
+    def _weights_now(self, layout: Layout) -> NumpyVector:
+        """What travels of the model's weights, to be read at once: the model's own where only parameters travel."""
+        if layout.roles == (Role.TRAINABLE,):
+            return self._model.trainable_view().to_numpy()
+        return self._model.get_weights().select(*SHARED).to_numpy()
 
     def _generator(self, round_: int, purpose: str) -> Any:
         return round_generator(self._seed, run=self._run, round_=round_, purpose=purpose)

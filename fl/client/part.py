@@ -7,14 +7,16 @@ from typing import Final
 from broker import blob, topology
 from broker.base import Session
 from broker.errors import Retryable, Unroutable
+from fl.client.carry import bring, send
 from fl.client.checkpoint import keep_weights
 from fl.client.disk import NoRoom
 from fl.client.letters import Request
+from fl.client.memory import NoMemory
 from fl.client.site import Site
 from fl.client.trainer import Trainer, TrainerDied
 from fl.core.vector import NumpyVector
 from fl.errors import BadMessage, FluffleError
-from fl.wire.bulk import INLINE_BYTES, fetch
+from fl.wire.bulk import fetch
 from fl.wire.envelope import Body
 from fl.wire.messages_pb2 import (
     Error,
@@ -23,11 +25,9 @@ from fl.wire.messages_pb2 import (
     InitRequest,
     JoinReply,
     StopRequest,
-    TrainReply,
     TrainRequest,
 )
-from fl.wire.tensors import blob_ref, inline, read_layout, referring
-from fl.wire.tensors_pb2 import Tensors
+from fl.wire.tensors import read_layout
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 
 RoundRequest = TrainRequest | EvaluateRequest
@@ -98,7 +98,8 @@ class Part:
         await self.close()
         try:
             self._trainer = await self._site.new_trainer(self._run)
-            answer = await self._ask(await self._call(request))
+            answer = await self._ask(TrainerCall(run=self._run, init=request))
+            await blob.in_thread(self._trainer.memory.give_back)  # tensors that no round changes came through it
         except FluffleError as error:
             return self._failed(str(error))
         if answer.WhichOneof("answer") == "error":
@@ -125,15 +126,15 @@ class Part:
     async def _work(self, request: RoundRequest, leader: str) -> Body:
         self._log.info("in_work", request=type(request).__name__, round=request.round)
         try:
-            answer = await self._ask(await self._call(request))
+            answer = await self._ask(self._call(request))
             if answer.WhichOneof("answer") == "train":
-                await self._upload(answer.train, leader)
+                await self._send(answer, leader)
                 self._log.info("trained", round=request.round, steps=answer.train.n_steps, seconds=answer.train.seconds)
                 return answer.train
             if answer.WhichOneof("answer") == "evaluate":
                 return answer.evaluate
             text = answer.error.text
-        except (TrainerDied, BadMessage) as error:
+        except (TrainerDied, BadMessage, NoMemory) as error:
             text = str(error)
         except Unroutable:
             text = "its update has no stream to go to any more: the round is over"
@@ -143,47 +144,30 @@ class Part:
         self._log.warning("request_failed", round=request.round, reason=text)
         return failure(request, text)
 
-    async def _call(self, request: InitRequest | RoundRequest) -> TrainerCall:
-        """The same request with its tensors at hand: a trainer has no connection to anybody. Raises `BadMessage`."""
-        match request:
-            case InitRequest():
-                call = TrainerCall(run=self._run, init=request)
-                await self._bring(call.init, "fixed")
-            case TrainRequest():
-                call = TrainerCall(run=self._run, train=request)
-                await self._bring(call.train, "weights", "aux")
-            case EvaluateRequest():
-                call = TrainerCall(run=self._run, evaluate=request)
-                await self._bring(call.evaluate, "weights")
-        return call
-
-    async def _bring(self, message: InitRequest | RoundRequest, *fields: str) -> None:
-        for field in fields:
-            tensors = getattr(message, field)
-            if blob_ref(tensors) is not None:
-                tensors.CopyFrom(inline(await fetch(self._session, tensors)))
+    def _call(self, request: RoundRequest) -> TrainerCall:
+        if isinstance(request, TrainRequest):
+            return TrainerCall(run=self._run, train=request)
+        return TrainerCall(run=self._run, evaluate=request)
 
     async def _ask(self, call: TrainerCall) -> TrainerAnswer:
-        assert self._trainer is not None, "asked after it was started"
+        trainer = self._trainer
+        assert trainer is not None, "asked after it was started"
+        await bring(self._session, trainer.memory, call)
         try:
-            answer = await self._trainer.ask(call)
+            answer = await trainer.ask(call)
         except TrainerDied:
             await self.close()
             raise
+        trainer.memory.keep(answer.spans.values())
         if answer.WhichOneof("answer") == "error" and not answer.error.code:
             raise NoRoom(f"run {self._run}: {answer.error.text}")
         return answer
 
-    async def _upload(self, reply: TrainReply, leader: str) -> None:
-        """Move what is too big for a message to the rooms that the leader has made for it."""
-        parts: tuple[tuple[topology.Part, Tensors], ...] = (("u", reply.update), ("x", reply.aux))
-        for part, tensors in parts:
-            if len(tensors.inline) > INLINE_BYTES:
-                room = topology.Room(self._run, reply.round, self._site.name, leader, part)
-                ref = await blob.write(
-                    self._session, room.stream, tensors.inline, exchange=topology.UP.name, routing_key=room.key
-                )
-                tensors.CopyFrom(referring(read_layout(tensors.layout), ref))
+    async def _send(self, answer: TrainerAnswer, leader: str) -> None:
+        assert self._trainer is not None, "it has just answered"
+        room = topology.Room(self._run, answer.train.round, self._site.name, leader)
+        await send(self._session, self._trainer.memory, answer, room=room)
+        self._trainer.memory.keep()
 
     async def _stop(self, request: StopRequest) -> None:
         self._log.info("run_over", status=request.status, reason=request.reason, best_round=request.best_round)
@@ -197,7 +181,8 @@ class Part:
     async def _keep_weights(self, folder: Path, request: StopRequest) -> None:
         try:
             parts = [request.weights, request.fixed] if request.HasField("fixed") else [request.weights]
-            weights = NumpyVector.join(*[await fetch(self._session, part) for part in parts])
+            fetched = [await fetch(self._session, part) for part in parts]
+            weights = await asyncio.to_thread(NumpyVector.join, *fetched) if len(fetched) > 1 else fetched[0]
             path = await asyncio.to_thread(keep_weights, folder, self._run, weights, request)
         except Retryable:
             raise

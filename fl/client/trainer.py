@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from google.protobuf.message import DecodeError
 
+from broker.blob import in_thread
 from fl.client.config import LimitsConfig
 from fl.client.frames import receive_frame, send_frame
 from fl.client.limits import until_above
+from fl.client.memory import Memory
+from fl.client.shared_memory import SharedMemory
 from fl.errors import FluffleError
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 
@@ -31,6 +34,9 @@ class TrainerDied(FluffleError):
 class Trainer(Protocol):
     """Who trains for one run."""
 
+    memory: Memory
+    """Where a call's tensors, and those of its answer, lie that are too big for a message; until the next call."""
+
     async def ask(self, call: TrainerCall) -> TrainerAnswer:
         """Raises `TrainerDied`; whatever else goes wrong is an answer."""
 
@@ -44,8 +50,9 @@ class ProcessTrainer:
     The process leads a group, so that what it starts ends with it.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, limits: LimitsConfig) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, memory: SharedMemory, limits: LimitsConfig) -> None:
         self._process = process
+        self.memory: Memory = memory
         self._limits = limits
         self._ended_for = ""
         """The limit that it went beyond."""
@@ -53,16 +60,23 @@ class ProcessTrainer:
 
     @classmethod
     async def start(cls, limits: LimitsConfig | None = None, program: str = PROGRAM) -> Self:
-        """`program` is a module to run."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            program,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        return cls(process, limits or LimitsConfig())
+        """`program` is a module to run, with the descriptor of the memory as its argument."""
+        memory = SharedMemory.create()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                program,
+                str(memory.fd),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=(memory.fd,),
+            )
+        except BaseException:
+            memory.close()
+            raise
+        return cls(process, memory, limits or LimitsConfig())
 
     async def ask(self, call: TrainerCall) -> TrainerAnswer:
         try:
@@ -85,6 +99,7 @@ class ProcessTrainer:
                 await self._process.wait()
         self._kill()
         await self._process.wait()
+        await in_thread(self.memory.close)  # it is let go of here, where it may be as large as the model
 
     async def _exchange(self, call: TrainerCall) -> TrainerAnswer | None:
         """The answer; None when the process ends, or sends what is none."""
@@ -122,6 +137,7 @@ class ThreadTrainer:
 
     def __init__(self, desk: "Desk") -> None:
         self._desk = desk
+        self.memory = desk.memory
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer")
 
     async def ask(self, call: TrainerCall) -> TrainerAnswer:
@@ -129,6 +145,7 @@ class ThreadTrainer:
 
     async def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
+        self.memory.close()
 
 
 def _how_it_ended(code: int) -> str:

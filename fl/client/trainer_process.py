@@ -1,7 +1,8 @@
 """The trainer's process: the framework, the data and the GPU are here, and nowhere else at the site.
 
-Started by the daemon as `python -m fl.client.trainer_process`, as the leader of a process group of its own. It ends
-when the daemon closes its pipe, or is killed, also in the middle of a training: it never outlives it.
+Started by the daemon as `python -m fl.client.trainer_process DESCRIPTOR`, as the leader of a process group of its own,
+with the descriptor of the memory that both map. It ends when the daemon closes its pipe, or is killed, also in the
+middle of a training: it never outlives it.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from fl.client.desk import Desk
 from fl.client.frames import read_frame, write_frame
 from fl.client.gpu import count_gpus, only_gpu
+from fl.client.shared_memory import SharedMemory
 from fl.core.device import DevicePolicy
 from fl.core.model.doors import OURS, Doors, set_doors
 from fl.wire.trainer_pb2 import TrainerCall, TrainerSetup
@@ -28,7 +30,9 @@ def main() -> None:
     # What a framework prints must not get between the frames: from here on standard output is standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    calls, desk = Calls(sys.stdin.buffer), Desk(on_setup=_prepare)
+    memory = SharedMemory(int(sys.argv[1]))
+    os.set_inheritable(memory.fd, False)  # what the model starts has no use for it, and may outlive us
+    calls, desk = Calls(sys.stdin.buffer), Desk(on_setup=_prepare, memory=memory)
     while (frame := calls.take()) is not None:
         answer = desk.answer(TrainerCall.FromString(frame)).SerializeToString()
         calls.answered()
@@ -60,7 +64,6 @@ class Calls:
         while (frame := read_frame(self._pipe)) is not None:
             self._idle.clear()
             self._frames.put(frame)
-            del frame  # it may be as large as the model
         if not self._idle.is_set():
             _end_at_once()
         self._frames.put(None)

@@ -1,0 +1,63 @@
+"""Carries tensors that are too big for a message between the broker and a trainer's memory."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from broker import blob, topology
+from broker.base import Session
+from broker.errors import BadBlob
+from fl.client.memory import Memory
+from fl.errors import BadMessage
+from fl.wire.bulk import NEXT_CHUNK_S, checked_ref
+from fl.wire.tensors import read_layout, referring
+from fl.wire.tensors_pb2 import Tensors
+from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
+
+BROUGHT: Final[dict[str, tuple[str, ...]]] = {"init": ("fixed",), "train": ("weights", "aux"), "evaluate": ("weights",)}
+"""Fields of each request that may refer to a stream."""
+
+PARTS: Final[dict[str, topology.Part]] = {"update": "u", "aux": "x"}
+"""Fields of a `TrainReply`, and which of a leader's rooms each goes to."""
+
+
+async def bring(session: Session, memory: Memory, call: TrainerCall) -> None:
+    """Fetch what a call refers to: a trainer has no connection to anybody.
+
+    Raises `NoMemory`, `BadMessage` when bytes are gone or not what was announced, and `broker.errors.Late`.
+    """
+    memory.keep()
+    for field, tensors in _brought(call):
+        ref = checked_ref(tensors)
+        if ref is None:
+            continue
+        span = await blob.in_thread(memory.reserve, ref.size)
+        try:
+            await blob.get(session, ref, into=memory.view(span), timeout_s=NEXT_CHUNK_S)
+        except BadBlob as error:
+            raise BadMessage(str(error)) from None
+        call.spans[field].CopyFrom(span)
+
+
+async def send(session: Session, memory: Memory, answer: TrainerAnswer, *, room: topology.Room) -> None:
+    """Write what a trainer left in memory to the rooms that a leader has made for it, and refer to it there.
+
+    `room` is any of them. Raises `Unroutable` when they are gone, and `BadMessage` for what is nowhere in memory.
+    """
+    for field, part in PARTS.items():
+        if field in answer.spans:
+            tensors, to = getattr(answer.train, field), replace(room, part=part)
+            layout, span = read_layout(tensors.layout), answer.spans[field]
+            if span.size != layout.nbytes:
+                raise BadMessage(f"the trainer's {field} has {span.size} bytes, where its tensors take {layout.nbytes}")
+            data = memory.view(span)
+            ref = await blob.write(session, to.stream, data, exchange=topology.UP.name, routing_key=to.key)
+            tensors.CopyFrom(referring(layout, ref))
+
+
+def _brought(call: TrainerCall) -> Iterator[tuple[str, Tensors]]:
+    kind = call.WhichOneof("call")
+    request = getattr(call, kind)
+    for field in BROUGHT[kind]:
+        if request.HasField(field):
+            yield field, getattr(request, field)
