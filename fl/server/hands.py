@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -25,12 +26,14 @@ from fl.server.post import Post
 from fl.server.run_log import RunLog
 from fl.server.shelf import Shelf
 from fl.server.telling import tell
-from fl.server.workbench import Stuck, Workbench
+from fl.server.workbench import Forgotten, Stuck, Workbench
 from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
 
 Clock = Callable[[], float]
-Reply = TypeVar("Reply", TrainReply, EvaluateReply)
+
+LIGHT_BYTES: Final = 4096
+"""Up to here a message may stay in memory as long as it is held."""
 
 
 class Hands:
@@ -49,7 +52,11 @@ class Hands:
         self._mail = Mail(session, leader=leader, clock=clock, log=log)
         self._shelf = Shelf(session, run, leader)
         self._bench = Workbench(session, self._shelf)
-        self._held: list[Letter] = []
+        self._held: list[Delivery] = []
+        self._replies: dict[str, Letter] = {}
+        """Those of what is held that answer the open round, by client."""
+        self._taken: list[str] = []
+        """Clients whose updates are in the sum, and their messages still in memory."""
         self.dropped: Counter[str] = Counter()
         """Messages without effect, by reason."""
         self.closed = False
@@ -86,7 +93,16 @@ class Hands:
 
     def reply_of(self, client: str) -> Delivery:
         """What a client has sent to the open round."""
-        return self._held_of(client).delivery
+        return self._replies[client].delivery
+
+    def lighten(self) -> None:
+        """Let go of what is in the sum; the broker has it still, and delivers it again to whoever leads next."""
+        for client in self._taken:
+            letter = self._replies.get(client)
+            if letter is not None and len(letter.delivery.message.body) > LIGHT_BYTES:
+                letter.delivery.message = replace(letter.delivery.message, body=b"")
+                self._replies[client] = replace(letter, body=None)
+        self._taken.clear()
 
     async def withdraw(self, state: RunState) -> None:
         """Leave nothing behind but what the log, of which `state` is all, refers to."""
@@ -104,8 +120,10 @@ class Hands:
             case SetTimer(timer=timer, seconds=seconds):
                 self._post.set_timer(timer, seconds)
             case Hold() if cause is not None:
-                self._held.append(cause)
-                state = await self._take_in(state)
+                self._held.append(cause.delivery)
+                if isinstance(cause.body, TrainReply | EvaluateReply):
+                    self._replies[cause.sender] = cause
+                    state = await self._take_in(state)
             case Release():
                 await self._release()
             case Drop(reason=reason):
@@ -134,9 +152,9 @@ class Hands:
             case CompleteWeights():
                 return await self._bench.complete(state, command)
             case Fold(kind=Kind.TRAIN):
-                return await self._bench.fold_training(state, command, self._replies(TrainReply))
+                return await self._bench.fold_training(state, command, self._replies)
             case Fold():
-                return self._bench.fold_evaluation(state, command, self._replies(EvaluateReply))
+                return self._bench.fold_evaluation(state, command, self._replies)
 
     async def _take_in(self, state: RunState) -> RunState:
         """Work on what has come while others are awaited."""
@@ -144,17 +162,17 @@ class Hands:
             return state
         try:
             with self._blaming_parts("TrainReply"):
-                await self._bench.take_in(state, self._replies(TrainReply))
+                self._taken += await self._bench.take_in(state, self._replies)
         except Unusable as error:
             return await self._put_aside(state, error)
         return state
 
     async def _put_aside(self, state: RunState, problem: Unusable) -> RunState:
         """Go on without a reply that was held, and settle it once that is in the log."""
-        letter = self._held_of(problem.client)
-        self._held.remove(letter)
+        delivery = self._replies.pop(problem.client).delivery
+        self._held.remove(delivery)
         state = await self.take(state, UpdateUnusable(problem.client, str(problem)))
-        await letter.delivery.ack()
+        await delivery.ack()
         return state
 
     @contextmanager
@@ -163,23 +181,17 @@ class Hands:
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # results are looked at as a whole
                 yield
-        except (FluffleError, BrokerError, Stuck, Unusable):
+        except (FluffleError, BrokerError, Forgotten, Stuck, Unusable):
             raise
         except Exception as error:  # a model, an aggregator or a metric may raise anything
             self._log.exception("computation_failed", of=of)
             raise RunFailed(f"a part of this run failed at the server: {type(error).__name__}: {error}") from error
 
-    def _held_of(self, client: str) -> Letter:
-        return next(letter for letter in self._held if letter.sender == client)
-
-    def _replies(self, kind: type[Reply]) -> dict[str, Reply]:
-        """What is held, by sender."""
-        return {letter.sender: letter.body for letter in self._held if isinstance(letter.body, kind)}
-
     async def _release(self) -> None:
         """Acknowledge what is held, all of it settled by a record."""
         held, self._held = self._held, []
-        await asyncio.gather(*(letter.delivery.ack() for letter in held))
+        self._replies.clear()
+        await asyncio.gather(*(delivery.ack() for delivery in held))
 
     async def _close(self, state: RunState) -> None:
         await self.session.delete(topology.run_queue(state.run))

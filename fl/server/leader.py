@@ -21,7 +21,7 @@ from fl.server.letters import Letter, open_letter, read_event, sender_of
 from fl.server.post import Item, Post
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, RunLog, RunOver
-from fl.server.workbench import Stuck
+from fl.server.workbench import Forgotten, Stuck
 from fl.tasks import together
 from fl.wire.runs import Submitted
 
@@ -72,6 +72,7 @@ async def lead(
                 item = await post.next()
                 with _blaming(item, hands, quarantine, log):
                     state = await _handle(item, state, hands=hands, baton=baton, quarantine=quarantine)
+                hands.lighten()
             for helper in helpers:
                 helper.cancel()
     except Deposed:
@@ -94,6 +95,8 @@ def _blaming(item: Item, hands: Hands, quarantine: Quarantine, log: EventLog) ->
     """Lead again where a message breaks the handling of it, so that nothing is half done, and remember which it was."""
     try:
         yield
+    except Forgotten as error:
+        raise StartOver(str(error)) from error
     except Stuck as error:
         quarantine.note(hands.reply_of(error.client), error)
         raise StartOver(str(error)) from error

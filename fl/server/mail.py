@@ -1,6 +1,8 @@
 """What a leader sends to clients."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from broker import topology
 from broker.base import Session
@@ -15,6 +17,9 @@ from fl.wire.envelope import Body, seal, what, wrap
 from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest
 from fl.wire.tensors import open_parcel, read_layout, write_data_info
 
+AT_A_TIME: Final = 32
+"""Messages on their way at a time: each may hold the weights, and clients may be thousands."""
+
 Send = SendJoinReply | SendInit | SendRound | SendStop
 
 
@@ -26,9 +31,14 @@ class Mail:
         self._leader = leader
         self._clock = clock
         self._log = log
+        self._turns = asyncio.Semaphore(AT_A_TIME)
 
     async def send(self, state: RunState, command: Send) -> None:
         """Send what `command` asks for; a client without a queue is logged and left to the deadline."""
+        async with self._turns:
+            await self._send(state, command)
+
+    async def _send(self, state: RunState, command: Send) -> None:
         match command:
             case SendJoinReply(client=client, accepted=accepted, reason=reason):
                 await self._post(state, client, JoinReply(accepted=accepted, reason=reason))

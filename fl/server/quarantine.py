@@ -27,6 +27,8 @@ class Quarantine:
 
     def verdict(self, delivery: Delivery) -> str | None:
         """Why this message is not to be tried once more; None if it may be."""
+        if not self._failures:
+            return None
         times, error = self._failures.get(_key(delivery), (0, ""))
         return None if times < MOST_TRIES else f"the leader failed over it {times} times: {error}"
 

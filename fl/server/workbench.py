@@ -18,6 +18,7 @@ from fl.run.events import Folded, StartFailed, WeightsCompleted
 from fl.run.state import OpenRound, RunState
 from fl.server.fold import NOBODY_TRAINED, Descent, evaluated, updated
 from fl.server.intake import Intake
+from fl.server.letters import Letter
 from fl.server.shelf import Shelf
 from fl.wire.bulk import fetch, pour
 from fl.wire.messages_pb2 import EvaluateReply, TrainReply
@@ -30,6 +31,10 @@ class Stuck(Exception):
     def __init__(self, client: str, cause: Late) -> None:
         self.client = client
         super().__init__(str(cause))
+
+
+class Forgotten(Exception):
+    """The sum is to be begun anew, and what was in it is not in memory any more: it must come again."""
 
 
 class Workbench:
@@ -64,20 +69,23 @@ class Workbench:
 
     # ---- training --------------------------------------------------------------------------------------------------
 
-    async def take_in(self, state: RunState, replies: Mapping[str, TrainReply]) -> None:
+    async def take_in(self, state: RunState, replies: Mapping[str, Letter]) -> tuple[str, ...]:
         """Add those updates to the sum whose turn has come: before them nobody is awaited any more.
 
-        Raises `Unusable` and `Stuck`; the sum is begun anew then.
+        Returns whose they were. Raises `Unusable` and `Stuck`, and the sum is begun anew then; `Forgotten` where it
+        cannot be.
         """
-        ready = []
+        before = self._intake.clients if self._intake is not None else ()
+        ready, awaiting = [], state.awaiting
         for client in sorted(state.open.opened.participants if state.open is not None else ()):
-            if client in state.awaiting:
+            if client in awaiting:
                 break
             if client in state.seen.done:
                 ready.append(client)
-        await self._take(state, tuple(ready), replies)
+        intake = await self._take(state, tuple(ready), replies)
+        return intake.clients[len(before) :]
 
-    async def fold_training(self, state: RunState, command: Fold, replies: Mapping[str, TrainReply]) -> Folded:
+    async def fold_training(self, state: RunState, command: Fold, replies: Mapping[str, Letter]) -> Folded:
         """The next weights. Raises as `take_in` does, and `RunFailed`."""
         intake = await self._take(state, command.clients, replies)
         self._intake = None
@@ -91,7 +99,7 @@ class Workbench:
             note=note,
         )
 
-    async def _take(self, state: RunState, clients: tuple[str, ...], replies: Mapping[str, TrainReply]) -> Intake:
+    async def _take(self, state: RunState, clients: tuple[str, ...], replies: Mapping[str, Letter]) -> Intake:
         """The sum of these clients' updates, in their order; what it has of them already is not read again."""
         assert state.weights is not None, "a round starts from weights"
         intake, self._intake = self._intake, None
@@ -99,8 +107,11 @@ class Workbench:
             layout = read_layout(open_parcel(state.weights).layout)
             intake, self._of = Intake(self._session, state.spec, layout), state.open
         for client in clients[len(intake.clients) :]:
+            reply = replies[client].body
+            if not isinstance(reply, TrainReply):
+                raise Forgotten(f"the update of {client} is to be added once more")
             try:
-                await intake.take(client, replies[client])
+                await intake.take(client, reply)
             except Late as error:
                 raise Stuck(client, error) from error
         self._intake = intake
@@ -140,8 +151,9 @@ class Workbench:
 
     # ---- evaluation ------------------------------------------------------------------------------------------------
 
-    def fold_evaluation(self, state: RunState, command: Fold, replies: Mapping[str, EvaluateReply]) -> Folded:
-        result = evaluated(state.spec, [(client, replies[client]) for client in command.clients])
+    def fold_evaluation(self, state: RunState, command: Fold, replies: Mapping[str, Letter]) -> Folded:
+        told = ((client, replies[client].body) for client in command.clients)
+        result = evaluated(state.spec, [(client, reply) for client, reply in told if isinstance(reply, EvaluateReply)])
         return Folded(result.results, loss=result.loss, metrics=result.metrics)
 
 

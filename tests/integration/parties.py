@@ -9,7 +9,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from broker import topology
-from broker.base import Message, Session
+from broker.base import Binding, Message, Session
 from broker.connect import open_session
 from broker.errors import NotFound
 from broker.memory import MemoryBroker
@@ -25,7 +25,7 @@ from fl.server.leader import Seat
 from fl.server.worker import serve as serve_worker
 from fl.submit.history import follow
 from fl.submit.submission import Submission, submit
-from tests.integration.world import Puppet, submission_of
+from tests.integration.world import Puppet, garbage, submission_of
 
 PATIENCE_S = 20.0
 """How long a test waits for what must happen; far longer than it takes."""
@@ -182,3 +182,12 @@ def stored(url: str) -> set[str]:
     """Every queue and stream of an embedded broker."""
     with MemoryBroker.named(urlsplit(url).netloc).locked() as store:
         return set(store._holders)
+
+
+async def until_looked_at(parties: Parties, replies: Binding) -> None:
+    """Wait until the leader has looked at a reply, of which `replies` gets a copy: it takes what comes in order."""
+    async with asyncio.timeout(20.0), await parties.owner.consume(replies.queue, prefetch=1) as copies:
+        await anext(copies)
+    run = topology.Key.parse(replies.key).run
+    await parties.owner.publish(garbage(), routing_key=topology.run_queue(run))
+    await parties.dead_letters(1)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from broker import blob, topology
-from broker.base import Message, Session
+from broker.base import Binding, Message, Queue, Session
 from broker.blob import CHUNK_BYTES, BlobRef
 from fl.core.vector import NumpyVector
-from fl.run.events import Kind, RoundCommitted, Status
+from fl.run.events import Kind, LeaderStarted, RoundCommitted, Status
 from fl.wire.messages_pb2 import DataInfo, TrainReply
 from fl.wire.tensors import read_layout, referring
-from tests.integration.parties import Parties, stored
-from tests.integration.world import Puppet, Upload, make_spec, of_kind, upload
+from tests.integration.parties import Parties, stored, until_looked_at
+from tests.integration.world import Puppet, Upload, make_spec, of_kind, until, upload
 
 N_FEATURES = 300_000
 """2.4 MB in float64: three chunks."""
@@ -112,3 +112,35 @@ async def test_bulk_that_is_not_what_was_announced_leaves_no_trace_in_the_sum(
         assert [(note.client, reason in note.reason) for note in committed.dropped] == [(liar, True)]
         await parties.until_closed(submission)
         assert {name for name in stored(memory_url) if ".u." in name} == set()
+
+
+async def test_a_sum_that_is_spoilt_is_made_again_of_messages_that_were_let_go(memory_url: str) -> None:
+    # Given updates inside their messages, the first of them in the sum and not in memory any more
+    size = 20_000
+    start = NumpyVector.from_arrays({"coef": np.full((1, size), 0.5), "intercept": np.ones(1)})
+    info = DataInfo(n_samples=10, n_features=size, input_shape=[0, size])
+
+    def wrong_digest(reply: TrainReply) -> None:
+        reply.update.digest = bytes(32)
+
+    ant, bee = Puppet("ant", info=info, weights=start), Puppet("bee", info=info, weights=start, lie=wrong_digest)
+    bee.withhold(1)
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(make_spec(rounds=1, clients=2), start)
+        replies = Binding("replies", topology.UP.name, f"{submission.run}.ant.train_reply")
+        await parties.owner.declare(Queue(replies.queue), replies)
+        parties.worker()
+        for puppet in (ant, bee):
+            parties.puppet(puppet, submission.run)
+        await until(lambda: bee.was_asked(1))
+        await until_looked_at(parties, replies)
+
+        # When
+        bee.let_go(1)
+        outcome = await parties.outcome(submission)
+        records = await parties.records(submission)
+
+    # Then somebody leads again from the log, to whom it comes once more
+    assert outcome.weights is not None
+    np.testing.assert_array_equal(outcome.weights.flat, start.flat - start.flat * 0.1)
+    assert len(of_kind(records, LeaderStarted)) == 2

@@ -1,6 +1,5 @@
 """Leading where updates are too big for a message: the rooms that leaders make for them, and what becomes of those."""
 
-import asyncio
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +12,8 @@ from fl.core.vector import NumpyVector
 from fl.run.events import Kind, LeaderStarted, RoundCommitted, Status
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import DataInfo
-from tests.integration.parties import Parties, stored
-from tests.integration.world import Puppet, garbage, make_spec, of_kind, regression, run_here, sites_of, until
+from tests.integration.parties import Parties, stored, until_looked_at
+from tests.integration.world import Puppet, make_spec, of_kind, regression, run_here, sites_of, until
 
 N_FEATURES = 50_000
 """400 kB in float64."""
@@ -215,12 +214,3 @@ async def test_an_update_that_is_gone_before_its_turn_is_left_out_and_the_round_
         assert [(note.client, "deleted or never written" in note.reason) for note in committed.dropped] == [
             ("bee", True)
         ]
-
-
-async def until_looked_at(parties: Parties, replies: Binding) -> None:
-    """Wait until the leader has looked at a reply, of which `replies` gets a copy: it takes what comes in order."""
-    async with asyncio.timeout(20.0), await parties.owner.consume(replies.queue, prefetch=1) as copies:
-        await anext(copies)
-    run = topology.Key.parse(replies.key).run
-    await parties.owner.publish(garbage(), routing_key=topology.run_queue(run))
-    await parties.dead_letters(1)

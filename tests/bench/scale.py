@@ -1,0 +1,137 @@
+"""`python -m tests.bench.scale`: rounds with many clients, real messages and a real RabbitMQ.
+
+The worker is a process as in production. The clients are light: they share a few processes (`crowd.py`). Shown are
+seconds a round, the leader's memory above what it has when idle, and whose seconds of CPU a round takes.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from broker.connect import open_session
+from broker.local import LocalRabbit
+from fl.core.vector import NumpyVector
+from fl.run.events import Kind, RoundCommitted, RunEnded, Status
+from fl.run.spec import RunSpec
+from fl.submit.history import follow
+from fl.submit.submission import prepare, submit
+from tests.bench.telling import peak_mb, resident_mb
+from tests.bench.usage import Meter
+
+CLIENTS: Final = (8, 64, 256, 1000)
+MEGABYTES: Final = (0.1, 1.0)
+ROUNDS: Final = 4
+"""The first one is left out."""
+CROWDS: Final = 2
+"""Processes that the clients share."""
+
+
+def spec_of(n_clients: int) -> RunSpec:
+    model = {"kind": "sklearn-sgd", "config": {"kind": "regressor", "penalty": None, "dtype": "float32"}}
+    run = {
+        "rounds": ROUNDS,
+        "register": n_clients,
+        "seed": 0,
+        "training": {"batch_size": 1},
+        "evaluate": False,
+        "patience": 0,
+    }
+    return RunSpec.parse({"name": "scale", "model": model, "optim": {"client_opt": 0.1}, "run": run}, "scale")
+
+
+def weights_of(n_bytes: int) -> NumpyVector:
+    size = n_bytes // 4 - 1
+    values = np.random.default_rng(0).standard_normal((1, size), dtype=np.float32)
+    return NumpyVector.from_arrays({"coef": values, "intercept": np.zeros(1, np.float32)})
+
+
+@contextmanager
+def process(*words: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A Python process that ends with the block."""
+    running = subprocess.Popen([sys.executable, "-m", *words])  # noqa: S603  # a module of ours
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait()
+
+
+async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int) -> dict[str, float]:
+    """One run: the medians of its rounds, and what they used."""
+    spec = spec_of(n_clients)
+    submission = prepare(spec, weights_of(n_bytes), sender="bench", now=time.time())
+    session = await open_session(node.url, name="scale")
+    with process("fl.cli", "server", "--broker", node.url, "--log", "warning") as worker:
+        await submit(session, submission)
+        beam = int(node.ctl("eval", "os:getpid().").strip().strip(chr(34)))
+        meter = Meter(server=lambda: [worker.pid], broker=lambda: [beam], clients=lambda: crowds)
+        share = -(-n_clients // CROWDS)
+        edges = [(first, min(first + share, n_clients)) for first in range(0, n_clients, share)]
+        crowds: list[int] = []
+        idle_mb, times = resident_mb(worker.pid), []
+        with crowd_of(node.url, submission.run, edges) as found:
+            crowds += found
+            async for one in follow(session, submission.run, spec):
+                if isinstance(one.record, RunEnded) and one.record.status is not Status.FINISHED:
+                    raise SystemExit(f"the run {one.record.status.value}: {one.record.reason}")
+                if isinstance(one.record, RoundCommitted) and one.record.kind is Kind.TRAIN:
+                    times.append(one.at)
+                    if len(times) == 1:
+                        meter.start()
+            used = meter.read()
+        most_mb = peak_mb(worker.pid)
+    await session.close()
+    counted = len(times) - 1
+    return {
+        "MB": n_bytes / 1e6,
+        "clients": n_clients,
+        "round_s": statistics.median(np.diff(times)),
+        "leader_mb": most_mb - idle_mb,
+        **{f"{side}_cpu_s": seconds / counted for side, seconds in used.cpu_s.items()},
+    }
+
+
+@contextmanager
+def crowd_of(url: str, run: str, edges: list[tuple[int, int]]) -> Iterator[list[int]]:
+    """Processes of light clients; their ids."""
+    words = [sys.executable, "-m", "tests.bench.crowd", url, run]
+    started = [subprocess.Popen([*words, str(first), str(last)]) for first, last in edges]  # noqa: S603  # ours
+    try:
+        yield [one.pid for one in started]
+    finally:
+        for one in started:
+            one.terminate()
+            one.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help=f"how many: {CLIENTS}")
+    parser.add_argument("--mb", type=float, nargs="+", default=MEGABYTES, help=f"sizes of the weights: {MEGABYTES}")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    table = []
+    with LocalRabbit() as node:
+        for megabytes in options.mb:
+            for n_clients in options.clients:
+                row = asyncio.run(rounds(node, round(megabytes * 1e6), n_clients))
+                print("  ".join(f"{key} {value:8.4g}" for key, value in row.items()), flush=True)
+                table.append(row)
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
