@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 _FORM: Final = re.compile(r"(\d+(?:\.\d+)?)\s*x\s*(\d+)")
@@ -38,10 +38,9 @@ class Row:
     def label(self) -> str:
         return f"{self.n_bytes / 1e6:g} MB x {self.n_clients}"
 
-    @property
-    def few_rounds(self) -> int:
-        """How many count for somebody whose rounds take a second or more, whatever the weights."""
-        return min(self.n_rounds, _FEW_ROUNDS)
+    def shortened(self) -> Self:
+        """The same for somebody whose rounds take a second or more, whatever the weights."""
+        return replace(self, n_rounds=min(self.n_rounds, _FEW_ROUNDS))
 
     @property
     def limit_s(self) -> float:

@@ -60,6 +60,7 @@ class Stage:
         process = await asyncio.create_subprocess_exec(
             *guarded,
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT), **variables},
+            cwd=self.folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -97,6 +98,10 @@ class Stage:
         while True:
             await self.next("idle", "round")
 
+    def said(self, trouble: str) -> str:
+        """The trouble, and what every process has printed last."""
+        return "\n".join([trouble, *map(_last_of, self.actors)])
+
     async def close(self) -> None:
         for actor in self.actors:
             with suppress(ProcessLookupError):
@@ -121,7 +126,7 @@ class Stage:
 
 
 def _ended(actor: Actor) -> ContestantFailed:
-    return ContestantFailed(f"{actor.name} ended with code {actor.process.returncode}\n{_last_of(actor)}")
+    return ContestantFailed(f"{actor.name} ended with code {actor.process.returncode}")
 
 
 def _last_of(actor: Actor) -> str:
@@ -137,8 +142,9 @@ async def stage(folder: Path, *, limit_s: float) -> AsyncIterator[Stage]:
         async with asyncio.timeout(limit_s):
             yield it
     except TimeoutError:
-        lasts = "\n".join(_last_of(actor) for actor in it.actors)
-        raise ContestantFailed(f"it took more than {limit_s:g} s\n{lasts}") from None
+        raise ContestantFailed(it.said(f"it took more than {limit_s:g} s")) from None
+    except ContestantFailed as error:
+        raise ContestantFailed(it.said(str(error))) from None
     finally:
         await it.close()
 
