@@ -44,6 +44,7 @@ from fl.run.events import (
     Parcel,
     Record,
     Replied,
+    RoundOpened,
     StartFailed,
     Timer,
     TimeUp,
@@ -246,19 +247,11 @@ class Simulation:
         assert self._state.weights is not None, "a round starts from weights"
         asked, self._asked = self._asked, []
         opened, base = self._state.open.opened, self._state.weights.digest
-        limit = enough(self._state.spec, opened)
-        order = asked if limit is None else self._drawn(asked, opened.round)
-        answer = self._trainer(in_order=limit is None) if opened.kind is Kind.TRAIN else self._evaluator()
-        answered: list[str] = []
-        for name in order:
-            try:
-                answer(name)
-            except Unable as error:
-                self._take(ClientFailed(name, Trouble.FAILED, str(error), opened.round, base))
-                continue
-            answered.append(name)
-            if len(answered) == limit:
-                break
+        answer = self._evaluator() if opened.kind is Kind.EVALUATE else self._trainer()
+        with _blaming_parts():
+            answered, unable = _ask(self._order(asked, opened), answer, enough(self._state.spec, opened))
+        for name, why in unable.items():
+            self._take(ClientFailed(name, Trouble.FAILED, why, opened.round, base))
         self._hear(answered, [Replied(name, opened.kind, opened.round, base) for name in answered[-1:]])
 
     def _hear(self, names: Sequence[str], last: Sequence[Event]) -> None:
@@ -271,17 +264,16 @@ class Simulation:
         for event in last:
             self._take(event)
 
-    def _trainer(self, *, in_order: bool) -> Callable[[str], None]:
+    def _trainer(self) -> Callable[[str], None]:
         """What makes a client train in the open round."""
         state, weights, shelf = self._state, self._weights, self._shelf
         round_, counted = state.trained + 1, state.counted
+        in_order = state.spec.run.sampling.take is None
         self._sum = total = TrainingSum(state.spec, weights.layout, in_order=in_order)
         aux = {} if state.aux is None else as_received(shelf.get(state.aux), weights.layout)
 
         def train(name: str) -> None:
-            trained = self._crowd.train(name, round_, weights, counted=counted.get(name, 0), aux=aux)
-            with _blaming_parts():
-                total.take(name, trained)
+            total.take(name, self._crowd.train(name, round_, weights, counted=counted.get(name, 0), aux=aux))
 
         return train
 
@@ -296,19 +288,37 @@ class Simulation:
 
         return evaluate
 
-    def _drawn(self, names: Sequence[str], round_: int) -> list[str]:
-        """Who is how fast in a round that takes the first."""
+    def _order(self, names: Sequence[str], opened: RoundOpened) -> Sequence[str]:
+        """In which clients answer: by their names, or as it comes where the round takes the first."""
+        if enough(self._state.spec, opened) is None:
+            return names
         seed = self._state.spec.run.seed
         key, run = (b"", self._state.run) if seed is None else (str(seed).encode(), "")
-        rng = round_generator(key, run=run, round_=round_, purpose="order of answers")
+        rng = round_generator(key, run=run, round_=opened.round, purpose="order of answers")
         return [names[place] for place in rng.permutation(len(names))]
+
+
+def _ask(names: Iterable[str], answer: Callable[[str], None], limit: int | None) -> tuple[list[str], dict[str, str]]:
+    """The first `limit` clients that could answer, or all, and why others could not."""
+    answered: list[str] = []
+    unable: dict[str, str] = {}
+    for name in names:
+        try:
+            answer(name)
+        except Unable as error:
+            unable[name] = str(error)
+            continue
+        answered.append(name)
+        if len(answered) == limit:
+            break
+    return answered, unable
 
 
 @contextmanager
 def _blaming_parts() -> Iterator[None]:
     """Raises `RunFailed` where a part of somebody else's raises anything."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # results are looked at as a whole
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # results are looked at as a whole
             yield
     except FluffleError:
         raise

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
+import numpy as np
+
 from fl.client.learner import Data, Learner, Shared, Trained, shared_seed
 from fl.client.round_states import RecalledStates
 from fl.core.data_info import DataInfo
 from fl.core.device import DevicePolicy, get_device_policy
 from fl.core.mergeable import Sum
 from fl.core.optimizer import Optimizer
-from fl.core.training import EvaluateResult
+from fl.core.training import EvaluateResult, round_generator
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError, DataError, FluffleError
 from fl.log import get_log
+from fl.main.simulation_linear import LinearRounds, Prepared
 from fl.run.spec import RunSpec
 
 SEED_BYTES: Final = 32
@@ -79,22 +82,33 @@ class Crowd:
 
     def __init__(self, spec: RunSpec, clients: Iterable[VirtualClient], *, run: str) -> None:
         self._spec = spec
-        self._run = run
+        self._run_key = run if spec.run.seed is None else ""
         self.clients = _by_name(clients)
         self._learner: TurnLearner | None = None
         self._seats: dict[str, Seat] = {}
+        self._linear: LinearRounds | None = None
+        self._prepared: dict[str, Prepared] = {}
+        """Of those clients whose rounds need no learner."""
+        self._idle = np.random.default_rng(0)
+        """For rounds that draw nothing: making a generator takes as long as a step."""
 
     def initialise(self, shared: Shared) -> None:
         """Build the model. Raises `FluffleError` where it does not fit the data: then it fits nobody's."""
-        run_key = self._run if self._spec.run.seed is None else ""
-        learner = TurnLearner(self._spec, shared, next(iter(self.clients.values())), run=run_key)
+        learner = TurnLearner(self._spec, shared, next(iter(self.clients.values())), run=self._run_key)
         self._seats = {
             name: Seat(client, self._seed_of(name), learner.fresh_state()) for name, client in self.clients.items()
         }
         self._learner = learner
+        self._linear = LinearRounds.of(self._spec, shared)
+        if self._linear is not None:
+            prepared = {name: self._linear.prepare(client.data) for name, client in self.clients.items()}
+            self._prepared = {name: samples for name, samples in prepared.items() if samples is not None}
 
     def train(self, name: str, round_: int, weights: NumpyVector, *, counted: int, aux: Mapping[str, Sum]) -> Trained:
         """One client's round. Raises `Unable`."""
+        trained = None if aux else self._linear_round(name, round_, weights)
+        if trained is not None:
+            return trained
         with _in_words():
             return self._serve(name).train(round_, weights, counted=counted, aux=aux)
 
@@ -102,6 +116,15 @@ class Crowd:
         """One client's evaluation. Raises `Unable`."""
         with _in_words():
             return self._serve(name).evaluate(weights, counted=counted)
+
+    def _linear_round(self, name: str, round_: int, weights: NumpyVector) -> Trained | None:
+        """The same round without a learner; None where it takes one."""
+        samples = self._prepared.get(name)
+        if self._linear is None or samples is None:
+            return None
+        draws = self._linear.draws
+        rng = round_generator(self._seats[name].seed, run=self._run_key, round_=round_) if draws else self._idle
+        return self._linear.train(samples, weights, rng)
 
     def _serve(self, name: str) -> TurnLearner:
         assert self._learner is not None, "a crowd is initialised before it is asked for anything"
