@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from fl.core.compression import Compression
 from fl.core.registry import options_of
 from fl.errors import ConfigError
 from fl.run.config import Config, builds_parts, unknown_key
@@ -201,8 +202,18 @@ class RunConfig(Config):
     """Makes batches, and who is asked, the same in every run of this spec.
 
     Without it each site draws batches from its own secret seed, and clients are drawn by the name of the run."""
+    compression: Annotated[Plugin, BeforeValidator(as_plugin)] = Plugin(name="none")
+    """How updates travel: "none", "bf16", "fp16", "int8" or "topk"; options stand in a table beside `name`. What it
+    leaves out of one update goes with the client's next one."""
     gpu: bool | None = None
     """false: compute on CPUs, also where there is a GPU; without it, or true, each site's own policy holds."""
+
+    @field_validator("compression")
+    @classmethod
+    def _build_compression(cls, plugin: Plugin, info: ValidationInfo) -> Plugin:
+        if builds_parts(info):
+            Compression.registry.get(plugin.name).from_config(plugin.config)
+        return plugin
 
     @property
     def patience_s(self) -> float:

@@ -16,7 +16,7 @@ from fl.core.vector import Array, chunks
 from fl.errors import BadMessage, RunFailed
 from fl.run.events import ClientResult
 from fl.run.spec import RunSpec
-from fl.server.fold import aggregator_of, merged
+from fl.server.fold import aggregator_of, compression_of, merged
 from fl.wire.bulk import fetch, pour
 from fl.wire.messages_pb2 import TrainReply
 
@@ -40,6 +40,7 @@ class Intake:
         self._session = session
         self._layout = layout
         self._server_opt = spec.optim.server_opt
+        self._compression = compression_of(spec)
         self.fold = aggregator_of(spec).start(layout)
         self.aux: dict[str, Sum] = {}
         """What the clients' optimizers have sent, added up."""
@@ -66,9 +67,9 @@ class Intake:
         if isinstance(self.fold, PartwiseFold):
             take = self.fold.open(client=one.client, n_steps=one.n_steps, n_samples=one.n_samples)
             seen = Seen(self._layout, take)
-            await pour(self._session, reply.update, seen.take)
+            await pour(self._session, reply.update, seen.take, self._compression)
             return seen.norm
-        update, seen = await fetch(self._session, reply.update), Seen(self._layout)
+        update, seen = await fetch(self._session, reply.update, self._compression), Seen(self._layout)
         await in_thread(seen.take, 0, update.flat)
 
         def add() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.base import Delivery
+from broker.blob import BlobRef
 from broker.topology import DOWN, UP, Key, Part, Room
 from fl.core.data_info import DataInfo
 from fl.core.layout import Layout, check_same
@@ -21,7 +22,7 @@ from fl.run.events import (
     Trouble,
 )
 from fl.run.state import RunState
-from fl.server.fold import metrics_of
+from fl.server.fold import compression_of, metrics_of
 from fl.wire.bulk import checked_ref
 from fl.wire.envelope import OtherProtocol, body_of, unseal
 from fl.wire.messages_pb2 import (
@@ -138,11 +139,11 @@ def _vet_update(letter: Letter, reply: TrainReply, state: RunState) -> str | Non
         return None  # it will be dropped, whatever it holds
     try:
         _check_form(reply.update, read_layout(open_parcel(state.weights).layout))
-        _check_origin(reply.update, letter, reply, state, "u")
+        _check_origin(checked_ref(reply.update, compression_of(state.spec)), letter, reply, state, "u")
     except (BadMessage, ValueError) as error:
         return f"its update is not usable: {error}"
     try:
-        _check_origin(reply.aux, letter, reply, state, "x")
+        _check_origin(checked_ref(reply.aux), letter, reply, state, "x")
     except BadMessage as error:
         return f"what its optimizer sent is not usable: {error}"
     return None
@@ -152,9 +153,8 @@ def _check_form(tensors: Tensors, expected: Layout) -> None:
     check_same(read_layout(tensors.layout), expected)
 
 
-def _check_origin(tensors: Tensors, letter: Letter, reply: TrainReply, state: RunState, part: Part) -> None:
+def _check_origin(ref: BlobRef | None, letter: Letter, reply: TrainReply, state: RunState, part: Part) -> None:
     """Bulk lies where one of those who led the round has made room for it."""
-    ref = checked_ref(tensors)
     if ref is None:
         return
     leaders = state.asked_by.get(reply.round, ())

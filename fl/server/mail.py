@@ -12,6 +12,7 @@ from fl.log import EventLog
 from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
 from fl.run.events import Kind
 from fl.run.state import OpenRound, RunState
+from fl.server.fold import compression_of
 from fl.wire.bulk import INLINE_BYTES
 from fl.wire.envelope import Body, seal, what, wrap
 from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest
@@ -74,10 +75,11 @@ class Mail:
 def bulk_bytes(state: RunState) -> dict[topology.Part, int]:
     """What a client may have to send in a training round, at most."""
     assert state.weights is not None, "a round starts from weights"
-    n_bytes = read_layout(open_parcel(state.weights).layout).nbytes
+    layout = read_layout(open_parcel(state.weights).layout)
     # a module sends a vector or two, and numbers
     exchanges = Optimizer.from_config(state.spec.optim.server_opt).aux_names
-    return {"u": n_bytes, **({"x": 2 * len(exchanges) * n_bytes + INLINE_BYTES} if exchanges else {})}
+    sizes: dict[topology.Part, int] = {"u": compression_of(state.spec).nbytes(layout)}
+    return {**sizes, "x": 2 * len(exchanges) * layout.nbytes + INLINE_BYTES} if exchanges else sizes
 
 
 def _init_request(state: RunState) -> InitRequest:

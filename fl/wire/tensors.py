@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from broker.blob import BlobRef
+from fl.core.compression import Compression, Uncompressed
 from fl.core.data_info import DataInfo
 from fl.core.layout import Layout, Role, TensorSpec
 from fl.core.vector import NumpyVector
@@ -21,6 +23,8 @@ _ROLES = {
 _ROLES_BACK = {number: role for role, number in _ROLES.items()}
 
 Bytes = bytes | bytearray | memoryview
+
+NONE: Final = Uncompressed()
 
 
 def digest(data: Bytes) -> bytes:
@@ -49,15 +53,20 @@ def read_layout(items: Iterable[tensors_pb2.TensorSpec]) -> Layout:
 
 def inline(vector: NumpyVector) -> tensors_pb2.Tensors:
     """The vector with its bytes inside the message."""
-    data = vector.pack()
-    return tensors_pb2.Tensors(layout=specs(vector.layout), digest=digest(data), inline=bytes(data))
+    return enclosed(vector.layout, vector.pack())
 
 
-def referring(layout: Layout, ref: BlobRef) -> tensors_pb2.Tensors:
-    """The same values as lie in a blob."""
+def enclosed(layout: Layout, data: Bytes, compression: str = "") -> tensors_pb2.Tensors:
+    """Tensors whose bytes, compressed where that is said, are inside the message."""
+    return tensors_pb2.Tensors(layout=specs(layout), digest=digest(data), inline=bytes(data), compression=compression)
+
+
+def referring(layout: Layout, ref: BlobRef, compression: str = "") -> tensors_pb2.Tensors:
+    """Tensors whose bytes, compressed where that is said, lie in a blob."""
     return tensors_pb2.Tensors(
         layout=specs(layout),
         digest=ref.sha256,
+        compression=compression,
         ref=tensors_pb2.BlobRef(stream=ref.stream, bytes=ref.size, chunks=ref.chunks, sha256=ref.sha256),
     )
 
@@ -69,21 +78,32 @@ def blob_ref(tensors: tensors_pb2.Tensors) -> BlobRef | None:
     return BlobRef(tensors.ref.stream, tensors.ref.bytes, tensors.ref.chunks, tensors.ref.sha256)
 
 
-def unpack(tensors: tensors_pb2.Tensors, data: Bytes) -> NumpyVector:
-    """The vector over `data`, without a copy. Raises `BadMessage` when layout and length do not fit."""
+def unpack(tensors: tensors_pb2.Tensors, data: Bytes, compression: Compression = NONE) -> NumpyVector:
+    """The vector of `data`, over it and without a copy where it is not compressed.
+
+    Raises `BadMessage` when layout and length do not fit, and for what is compressed otherwise.
+    """
+    check_compression(tensors, compression)
     try:
-        vector = NumpyVector.unpack(read_layout(tensors.layout), data)
+        vector = compression.decode(read_layout(tensors.layout), data)
         vector.arrays()  # raises for lengths that no array has, as in float32[0, 2**62], before somebody relies on them
     except ValueError as error:
         raise BadMessage(f"tensors: {error}") from None
     return vector
 
 
-def read_inline(tensors: tensors_pb2.Tensors) -> NumpyVector:
+def read_inline(tensors: tensors_pb2.Tensors, compression: Compression = NONE) -> NumpyVector:
     """The vector inside a message. Raises `BadMessage` when layout, length or digest do not fit."""
     if digest(tensors.inline) != tensors.digest:
         raise BadMessage("tensors: the bytes do not have the digest that came with them")
-    return unpack(tensors, tensors.inline)
+    return unpack(tensors, tensors.inline, compression)
+
+
+def check_compression(tensors: tensors_pb2.Tensors, expected: Compression) -> None:
+    """Raises `BadMessage` for tensors that are compressed otherwise."""
+    found = tensors.compression or NONE.name
+    if found != expected.name:
+        raise BadMessage(f"tensors: they come with compression {found!r}, where {expected.name!r} was agreed on")
 
 
 def parcel(tensors: tensors_pb2.Tensors) -> Parcel:

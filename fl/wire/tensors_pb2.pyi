@@ -43,13 +43,15 @@ class BlobRef(_message.Message):
     def __init__(self, stream: _Optional[str] = ..., bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class Tensors(_message.Message):
-    __slots__ = ("layout", "digest", "inline", "ref")
+    __slots__ = ("layout", "digest", "inline", "ref", "compression")
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     INLINE_FIELD_NUMBER: _ClassVar[int]
     REF_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     layout: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     digest: bytes
     inline: bytes
     ref: BlobRef
-    def __init__(self, layout: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., digest: _Optional[bytes] = ..., inline: _Optional[bytes] = ..., ref: _Optional[_Union[BlobRef, _Mapping]] = ...) -> None: ...
+    compression: str
+    def __init__(self, layout: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., digest: _Optional[bytes] = ..., inline: _Optional[bytes] = ..., ref: _Optional[_Union[BlobRef, _Mapping]] = ..., compression: _Optional[str] = ...) -> None: ...

@@ -11,6 +11,9 @@ from fl.core.vector import Array
 CELL: Final = 1 << 14
 """Floats of a cell: few enough that they and what is computed from them stay in the cache."""
 
+EXACT_CELL: Final = 1 << 16
+"""Of those that travel as they are, and cost nothing to decode: as many as a sum takes at a time."""
+
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -25,16 +28,16 @@ class Cell(NamedTuple):
     """In the payload."""
 
 
-def even_cells(start: int, stop: int, *, item_nbytes: int) -> Iterator[Cell]:
+def even_cells(start: int, stop: int, *, item_nbytes: int, most: int = CELL) -> Iterator[Cell]:
     """Cells for the floats from `start` to `stop`, each of which takes `item_nbytes`."""
-    for first in range(start, stop, CELL):
-        size = min(CELL, stop - first)
+    for first in range(start, stop, most):
+        size = min(most, stop - first)
         yield Cell(first, size, size * item_nbytes)
 
 
 def exact_cells(start: int, stop: int, dtype: str) -> Iterator[Cell]:
     """Cells of floats that travel as they are."""
-    return even_cells(start, stop, item_nbytes=FLOATS[dtype])
+    return even_cells(start, stop, item_nbytes=FLOATS[dtype], most=EXACT_CELL)
 
 
 def read_exact(data: Bytes, dtype: str) -> Array:
