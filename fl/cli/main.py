@@ -71,6 +71,64 @@ def quickrun(
 
 
 @app.command()
+def simulate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file with the run and its clients.")],
+    clients: Annotated[
+        int | None,
+        typer.Option(min=1, help="Deal the data of FILE's clients to so many virtual ones.", show_default=False),
+    ] = None,
+    *,
+    by: Annotated[str, typer.Option(help="How to deal: iid, label, dirichlet or size.")] = "iid",
+    alpha: Annotated[
+        float | None, typer.Option(help="By dirichlet: the smaller, the less alike.  \\[default: 0.5]")
+    ] = None,
+    labels_per_client: Annotated[int | None, typer.Option(help="By label: how many each has.  \\[default: 2]")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="By size: deviation of the sizes' logarithms.  \\[default: 1]")
+    ] = None,
+    valid: Annotated[float, typer.Option(help="Part of each client's data to evaluate on; 0 for none.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="The same seed deals the same data.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for weights and history.")] = Path("outputs"),
+    weights: StartWeights = None,
+) -> None:
+    """Simulate a run of a thousand clients and more in this process: no broker, no messages, the same results.
+
+    \b
+    The clients of a quickrun, faster and to the same bits:
+        fluffle simulate run.toml
+    All their data, dealt to a thousand virtual clients:
+        fluffle simulate run.toml --clients 1000
+        fluffle simulate run.toml --clients 1000 --by dirichlet --alpha 0.3
+
+    \b
+    With --clients:
+        a single table of clients in FILE will do, which names all data
+        what clients would evaluate on is dealt too; --valid says what part is held out of it
+        run.register is the number of virtual clients
+        run.sampling = 0.1 in FILE asks a tenth of them in a round
+
+    Nothing is waited for: deadlines, and times to register, are over at once. With run.seed all results are the same.
+    """
+    from fl.cli.simulate import run_simulation
+    from fl.cli.split import Plan
+
+    plan = None
+    if clients is None and (by, alpha, labels_per_client, sigma) != ("iid", None, None, None):
+        raise typer.BadParameter("say with --clients to how many virtual clients the data are dealt")
+    if clients is not None:
+        plan = Plan(
+            clients=clients,
+            by=by,
+            alpha=alpha,
+            labels_per_client=labels_per_client,
+            sigma=sigma,
+            valid=valid,
+            seed=seed,
+        )
+    run_simulation(file, plan=plan, out=out, weights=weights)
+
+
+@app.command()
 def server(
     broker: Broker, name: Annotated[str, typer.Option(help="Name in logs.")] = "", log: LogLevel = "info"
 ) -> None:

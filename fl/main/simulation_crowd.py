@@ -69,6 +69,8 @@ class TurnLearner(Learner):
 
     def fresh_state(self) -> dict[str, Any]:
         """What a client starts from: the model's state, and that of an optimizer of its own."""
+        if not self._optimizer.modules:
+            return self._fresh
         return {**self._fresh, "optimizer": Optimizer.from_config(self._spec.optim.client_opt).get_state()}
 
     def serve(self, seat: Seat) -> None:
