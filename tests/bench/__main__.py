@@ -9,6 +9,7 @@ same minutes. `--peers` also installs and measures other frameworks; `--takeover
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,18 +19,31 @@ from typing import Any
 from broker.local import LocalRabbit
 from tests.bench import takeover
 from tests.bench.contestant import Contestant, Ground
+from tests.bench.declearn_peer import Declearn
 from tests.bench.embedded import Embedded
 from tests.bench.floor import Floor
+from tests.bench.flower_peer import Flower
 from tests.bench.over_rabbitmq import OverRabbitMQ
 from tests.bench.raw_tcp import RawTcp
 from tests.bench.results import Results
 from tests.bench.rows import DEFAULT, Row, parse_rows
-from tests.bench.stage import ContestantFailed
+from tests.bench.stage import ROOT, ContestantFailed
 from tests.bench.table import line_of, placed, tables
 
 
-def contestants() -> list[Contestant]:
-    return [RawTcp(), Floor(), Embedded(), OverRabbitMQ()]
+def contestants(*, peers: bool) -> list[Contestant]:
+    """Who takes part. Raises `CalledProcessError` when peers cannot be installed."""
+    ours: list[Contestant] = [RawTcp(), Floor(), Embedded(), OverRabbitMQ()]
+    if not peers:
+        print("without declearn and Flower: --peers installs and measures them too")
+        return ours
+    subprocess.run([ROOT / ".ci" / "need-peers"], check=True)
+    declearn, flower = (ROOT / ".venv-peers" / name / "bin" / "python" for name in ("declearn", "flower"))
+    return [
+        *ours,
+        *(Declearn(declearn, protocol, beat) for beat in (0.01, 1.0) for protocol in ("grpc", "websockets")),
+        Flower(flower),
+    ]
 
 
 def schedule(those: Sequence[Contestant], rows: Sequence[Row]) -> Iterator[tuple[Row, Contestant]]:
@@ -87,11 +101,12 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> None:
     options = options_of(sys.argv[1:])
+    taking_part = contestants(peers=options.peers)
     with TemporaryDirectory(prefix="fluffle-bench-") as folder:
         place = Path(folder)
         with LocalRabbit(place / "rabbit") as node:
             ground = ground_in(place, node, place / "rabbit")
-            results = asyncio.run(measure(contestants(), options.rows, ground))
+            results = asyncio.run(measure(taking_part, options.rows, ground))
             figures: dict[str, Any] = {"rounds": results.to_json()}
             if options.takeovers:
                 figures["takeovers"] = asyncio.run(takeover.measure(node.url))

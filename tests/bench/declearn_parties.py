@@ -35,7 +35,7 @@ class ConstantModel(Model):  # type: ignore[misc]  # its base is installed elsew
         self._gradients = NumpyVector(gradients_of(n_bytes))
 
     def get_config(self, allow_bin: bool = False) -> dict[str, Any]:
-        return super().get_config(allow_bin) | {"n_bytes": self.n_bytes}
+        return {**super().get_config(allow_bin), "n_bytes": self.n_bytes}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], allow_bin: bool = False) -> "ConstantModel":

@@ -17,7 +17,7 @@ from typing import Any, Final
 from tests.bench.figures import Figures
 from tests.bench.rows import Row
 from tests.bench.telling import MARK
-from tests.bench.usage import Meter
+from tests.bench.usage import Meter, family
 
 ROOT: Final = Path(__file__).parents[2]
 _TAIL_LINES: Final = 15
@@ -53,6 +53,7 @@ class Stage:
         self._events: asyncio.Queue[Event | ContestantFailed] = asyncio.Queue()
         self._pumps: list[asyncio.Task[None]] = []
         self._heard = asyncio.Condition()
+        self._passing: set[str] = set()
 
     async def start(self, name: str, *command: str | Path, **variables: str) -> Actor:
         """Start a program, with nothing of our environment but the path, and these variables."""
@@ -71,6 +72,16 @@ class Stage:
         self.actors.append(actor)
         self._pumps.append(asyncio.create_task(self._listen(actor)))
         return actor
+
+    async def hear(self, file: Path) -> None:
+        """Listen to what is told through a file that is there already."""
+        await self.start("the listener", "tail", "-n", "+1", "-f", file)
+
+    async def until_ended(self, actor: Actor) -> None:
+        """Wait for a process that is to end before the play does. Raises `ContestantFailed` unless all went well."""
+        self._passing.add(actor.name)
+        if await actor.process.wait():
+            raise _ended(actor)
 
     async def script(self, name: str, module: str, *arguments: object, python: Path | None = None) -> Actor:
         """Start a module of this folder."""
@@ -103,9 +114,11 @@ class Stage:
         return "\n".join([trouble, *map(_last_of, self.actors)])
 
     async def close(self) -> None:
-        for actor in self.actors:
+        """Kill all processes and whatever they have started, also in groups of its own."""
+        running = [actor.pid for actor in self.actors if actor.process.returncode is None]
+        for pid in family(running):
             with suppress(ProcessLookupError):
-                os.killpg(actor.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         await asyncio.gather(*(actor.process.wait() for actor in self.actors))
         await asyncio.gather(*self._pumps)
 
@@ -120,7 +133,8 @@ class Stage:
                 actor.tail.append(line)
                 self._heard.notify_all()
         await actor.process.wait()
-        self._events.put_nowait(_ended(actor))
+        if actor.name not in self._passing:
+            self._events.put_nowait(_ended(actor))
         async with self._heard:
             self._heard.notify_all()
 
@@ -154,7 +168,7 @@ async def listen(play: Stage, row: Row, meter: Meter) -> Figures:
     ends: list[float] = []
     while (event := await play.next("idle", "round", "done"))["what"] != "done":
         if event["what"] == "idle":
-            meter.idle_mb = event["mb"]
+            meter.idle_mb += event["mb"]
             continue
         ends.append(event["at"])
         if len(ends) == 1:

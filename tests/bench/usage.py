@@ -1,5 +1,6 @@
 """What processes use, by /proc: seconds of CPU, and memory."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -27,26 +28,32 @@ class Meter:
 
     def __init__(self, **sides: Pids) -> None:
         self._sides = sides
-        self._begun: dict[str, dict[int, float]] = {}
-        self.idle_mb: float | None = None
+        self._begun: dict[str, float] = {}
+        self.idle_mb = 0.0
 
     def note_idle(self) -> None:
-        """From here on memory is counted. For servers that do not tell it themselves."""
-        self.idle_mb = sum(resident_mb(pid) for pid in family(self._sides["server"]()))
+        """Memory above what the server has now is what counts. For servers that do not tell it themselves."""
+        self.idle_mb = total(resident_mb, self._sides["server"])
 
     def start(self) -> None:
         self._begun = self._cpu()
 
     def read(self) -> Used:
-        """What was used since the start. Processes that came later count whole."""
-        cpu_s = {}
-        for side, now in self._cpu().items():
-            cpu_s[side] = sum(seconds - self._begun[side].get(pid, 0.0) for pid, seconds in now.items())
-        server_mb = sum(peak_mb(pid) for pid in family(self._sides["server"]()))
-        return Used(cpu_s, server_mb - (self.idle_mb or 0.0))
+        """What was used since the start, also by processes that came later or have ended since."""
+        cpu_s = {side: now - self._begun[side] for side, now in self._cpu().items()}
+        return Used(cpu_s, total(peak_mb, self._sides["server"]) - self.idle_mb)
 
-    def _cpu(self) -> dict[str, dict[int, float]]:
-        return {side: {pid: cpu_s(pid) for pid in family(pids())} for side, pids in self._sides.items()}
+    def _cpu(self) -> dict[str, float]:
+        return {side: total(cpu_s, pids) for side, pids in self._sides.items()}
+
+
+def total(measure: Callable[[int], float], pids: Pids) -> float:
+    """Of these processes and all that they have started, less those that end just now."""
+    found = 0.0
+    for pid in family(pids()):
+        with suppress(OSError):
+            found += measure(pid)
+    return found
 
 
 def family(pids: Iterable[int]) -> list[int]:
@@ -56,16 +63,18 @@ def family(pids: Iterable[int]) -> list[int]:
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(FileNotFoundError):  # a thread that has just ended
+        with suppress(OSError):  # it has just ended
+            for task in Path(f"/proc/{pid}/task").iterdir():
                 waiting += [int(word) for word in (task / "children").read_text("ascii").split()]
     return found
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of CPU that a process has taken, in all its threads, to the nanosecond.
+    """Seconds of CPU that a process has taken, in all its threads, and children of it that have ended.
 
-    /proc counts in ticks of 10 ms, which is more than many a round takes; each process has a clock of its own, which
-    Linux numbers by its id (`clock_getcpuclockid(3)`).
+    For the children /proc counts in ticks of 10 ms, which is more than many a round takes. Each process has a clock of
+    its own in nanoseconds, which Linux numbers by its id (`clock_getcpuclockid(3)`).
     """
-    return time.clock_gettime((~pid << 3) | 2)
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    ended_ticks = int(fields[13]) + int(fields[14])
+    return time.clock_gettime((~pid << 3) | 2) + ended_ticks / os.sysconf("SC_CLK_TCK")
