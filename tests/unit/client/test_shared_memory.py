@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fl.client.limits import resident_bytes
 from fl.client.memory import Memory, NoMemory, OwnMemory
 from fl.client.shared_memory import SharedMemory
 from fl.errors import BadMessage
@@ -217,6 +220,24 @@ def test_after_a_refusal_smaller_spans_are_given(shared: SharedMemory) -> None:
     span = shared.reserve(MIB)
     shared.view(span)[:] = b"x" * MIB
     assert span.start == 0
+
+
+def test_what_a_trainer_forks_does_not_count_their_memory_again() -> None:
+    # Given a process with 128 MiB of such memory, and its child
+    hold = (
+        "import os; from fl.client.shared_memory import SharedMemory; memory = SharedMemory.create();"
+        "view = memory.view(memory.reserve(128 << 20)); view[:] = b'x' * len(view);"
+        "print(os.fork(), flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = max(int(process.stdout.readline()), int(process.stdout.readline()))
+        # When
+        together, of_child = resident_bytes(process.pid), resident_bytes(child)
+        process.communicate(b"\n\n")
+    # Then
+    assert together >= of_child + 128 * MIB
+    assert 0 < of_child < 128 * MIB
 
 
 # ---- of other systems ----------------------------------------------------------------------------------------------
