@@ -61,12 +61,15 @@ def test_of_more_floats_than_are_sampled_the_very_largest_are_kept(kind: str, sh
 
 
 @pytest.mark.parametrize("misleading", [0.0, 1e6])
-def test_a_sample_that_misleads_changes_nothing(misleading: float) -> None:
-    # Given floats of which just those that are sampled have values far from the others'
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_a_sample_that_misleads_changes_nothing(misleading: float, share: float) -> None:
+    # Given floats of which just those that are sampled, more than a quarter, have a value far from the others'
     values = many("normal")
     values[np.random.default_rng(0).integers(0, values.size, SAMPLE)] = misleading
 
-    np.testing.assert_array_equal(decoded(0.1, values), only_largest(values, -(-values.size // 10)))
+    np.testing.assert_array_equal(
+        decoded(share, values), only_largest(values, TopK(share).n_kept(vector(values).layout))
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
