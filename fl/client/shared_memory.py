@@ -19,6 +19,9 @@ from fl.wire.trainer_pb2 import Span
 PAGE: Final = mmap.PAGESIZE
 """Spans begin at a page's beginning, which suits whatever a framework computes with."""
 
+BLOCK: Final = 512
+"""What the system counts a file's room in."""
+
 
 class SharedMemory:
     """Spans one behind the other in a file without a name, which grows, and is never made shorter.
@@ -33,7 +36,7 @@ class SharedMemory:
         self._map: mmap.mmap | None = None
         self._end = 0
         self._held = 0
-        """Bytes from the beginning that the system is known to have given."""
+        """Bytes from the beginning that this side has had the system give."""
         self._closed = False
 
     @classmethod
@@ -79,13 +82,13 @@ class SharedMemory:
 
     def _take(self, end: int) -> None:
         """Have the system give pages now: one that is promised, and not there later, ends whoever writes to it."""
-        n_bytes = end - self._held
+        n_bytes = end - os.fstat(self.fd).st_blocks * BLOCK  # the other side may have taken some already
         available = available_bytes()
         if available is not None and available < n_bytes:
             raise no_memory(n_bytes, f"{available // MIB} MiB are available here")
         try:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self.fd, self._held, n_bytes)
+                os.posix_fallocate(self.fd, self._held, end - self._held)
             else:
                 os.ftruncate(self.fd, end)
         except OSError as error:

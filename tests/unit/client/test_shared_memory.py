@@ -213,6 +213,22 @@ def test_more_than_the_machine_has_is_refused_before_the_system_ends_somebody_fo
         shared.reserve(1 << 60)
 
 
+def test_what_the_other_side_has_taken_is_not_asked_of_the_system_again(
+    shared: SharedMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a machine with room for one span, and another
+    span = shared.reserve(2 * MIB)
+    monkeypatch.setattr("fl.client.shared_memory.available_bytes", lambda: 3 * MIB)
+    with other_side(shared) as other:
+        # When the other side, which has taken none of them, answers behind the first
+        other.keep([span])
+        behind = other.reserve(2 * MIB)
+        # Then
+        assert behind.start == 2 * MIB
+        with pytest.raises(NoMemory, match="no memory for 4 MiB of tensors: 3 MiB are available here"):
+            other.reserve(4 * MIB)
+
+
 def test_after_a_refusal_smaller_spans_are_given(shared: SharedMemory) -> None:
     with no_file_above(MIB), pytest.raises(NoMemory):
         shared.reserve(2 * MIB)
