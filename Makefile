@@ -57,7 +57,7 @@ proto: $(PROTO_READY) ## generate fl/wire/*_pb2.py and .pyi from proto/
 check-proto: $(PROTO_READY) ## fail if generating again would change fl/wire
 	@echo "check-proto" && .ci/check-proto $(PROTOC) $(PROTOS)
 
-bench: $(DEV_READY) rabbitmq ## measure rounds against the bare broker; ARGS='--most-mb 100' for larger weights
+bench: $(DEV_READY) rabbitmq ## measure rounds beside bare sockets and the bare broker; ARGS='--rows "0.1x2,10x8" --peers': and others
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-steps: $(DEV_READY) ## measure training steps and Adam's arithmetic against each framework's own

@@ -57,10 +57,11 @@ def schedule(those: Sequence[Contestant], rows: Sequence[Row]) -> Iterator[tuple
 async def measure(those: Sequence[Contestant], rows: list[Row], ground: Ground) -> Results:
     """Everything, with a line for each measurement. Who fails at a row is told of, and the others go on."""
     results = Results(rows, [one.label for one in those])
+    widest = max(len(row.label) for row in rows), max(len(one.label) for one in those)
     for row, one in schedule(those, rows):
         if (row, one.label) in results.failures:
             continue
-        print(f"{row.label:>14}  {one.label:<34} ", end="", flush=True)
+        print(f"{row.label:>{widest[0]}}  {one.label:<{widest[1]}}  ", end="", flush=True)
         try:
             figures = await one.measure(row, ground)
         except ContestantFailed as error:

@@ -3,11 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from tests.bench.results import FLOOR, OURS, Results
 
@@ -20,7 +16,8 @@ def draw(results: Results, path: Path) -> None:
     """Write an SVG, or whatever the name's ending says. Bars are medians, lines the middle half."""
     rows = [row for row in results.rows if any(results.of(row, label) for label in results.labels)]
     size = (4.0 + 2.2 * len(rows), 1.2 + 0.32 * len(results.labels))
-    figure, panels = plt.subplots(1, len(rows), figsize=size, sharey=True, squeeze=False)
+    figure = Figure(figsize=size, layout="tight")
+    panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)
     for row, panel in zip(rows, panels[0], strict=True):
         for place, label in enumerate(results.labels):
             figures = results.of(row, label)
@@ -38,9 +35,7 @@ def draw(results: Results, path: Path) -> None:
     panels[0][0].set_yticks(range(len(results.labels)), results.labels, fontsize=8)
     panels[0][0].invert_yaxis()
     figure.supxlabel("seconds a round (less is better)", fontsize=8)
-    figure.tight_layout()
     figure.savefig(path)
-    plt.close(figure)
 
 
 def _color(label: str) -> str:
