@@ -67,7 +67,7 @@ figures: $(DEV_READY) rabbitmq ## train on the digits with every algorithm and f
 	@OMP_NUM_THREADS=1 $(BIN)/python -m fl.examples.digits --broker --seeds 0 1 2 --into README.md
 
 clean: ## remove environments, caches and build products
-	rm -rf $(VENV) $(PROTO_VENV) build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf $(VENV) $(PROTO_VENV) .venv-peers build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache .grimp_cache
 	find broker fl tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
