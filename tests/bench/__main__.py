@@ -16,7 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from broker.errors import BrokerError
 from broker.local import LocalRabbit
+from fl.core.compression import Compression
+from fl.errors import ConfigError, FluffleError
 from tests.bench import takeover
 from tests.bench.contestant import Contestant, Ground
 from tests.bench.declearn_peer import Declearn
@@ -31,9 +34,10 @@ from tests.bench.stage import ROOT, ContestantFailed
 from tests.bench.table import line_of, placed, tables
 
 
-def contestants(*, peers: bool) -> list[Contestant]:
+def contestants(compressions: Sequence[str], *, peers: bool) -> list[Contestant]:
     """Who takes part. Raises `CalledProcessError` when peers cannot be installed."""
-    ours: list[Contestant] = [RawTcp(), Floor(), Embedded(), OverRabbitMQ()]
+    compressed = [OverRabbitMQ(name) for name in compressions]
+    ours: list[Contestant] = [RawTcp(), Floor(), Embedded(), OverRabbitMQ(), *compressed]
     if not peers:
         print("without declearn and Flower: --peers installs and measures them too")
         return ours
@@ -64,7 +68,7 @@ async def measure(those: Sequence[Contestant], rows: list[Row], ground: Ground) 
         print(f"{row.label:>{widest[0]}}  {one.label:<{widest[1]}}  ", end="", flush=True)
         try:
             figures = await one.measure(row, ground)
-        except ContestantFailed as error:
+        except (ContestantFailed, BrokerError, FluffleError, OSError) as error:
             results.fail(row, one.label, str(error))
             print(f"FAILED: {error}", flush=True)
         else:
@@ -84,6 +88,9 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rows", default=DEFAULT, help=f"megabytes and clients of each row (default: {DEFAULT})")
     parser.add_argument("--most-mb", type=float, default=float("inf"), help="leave out weights larger than this")
     parser.add_argument("--peers", action="store_true", help="also declearn and Flower, installed under .venv-peers")
+    parser.add_argument(
+        "--compression", nargs="*", default=["bf16"], help="ours also with these compressions (default: bf16)"
+    )
     parser.add_argument("--takeovers", action="store_true", help="also what the death of a leader costs")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--picture", type=Path, help="draw them into this file, such as bench.svg")
@@ -93,7 +100,9 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
         options.rows = parse_rows(options.rows, most_mb=options.most_mb)
         if options.into is not None:
             placed("", options.into.read_text("utf-8"), str(options.into))  # before minutes of measuring
-    except (ValueError, OSError) as error:
+        for name in options.compression:
+            Compression.registry.get(name)
+    except (ValueError, ConfigError, OSError) as error:
         parser.error(str(error))
     if not options.rows:
         parser.error(f"no row is left with --most-mb {options.most_mb:g}")
@@ -102,7 +111,7 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> None:
     options = options_of(sys.argv[1:])
-    taking_part = contestants(peers=options.peers)
+    taking_part = contestants(options.compression, peers=options.peers)
     with TemporaryDirectory(prefix="fluffle-bench-") as folder:
         place = Path(folder)
         with LocalRabbit(place / "rabbit") as node:

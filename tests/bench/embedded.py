@@ -50,7 +50,7 @@ async def main() -> None:
                 tell_done()
 
     tell_idle()
-    submission = submission_of(row, {})
+    submission = submission_of(row)
     outcome = await run_embedded(
         submission, sites, lambda name: open_session("memory://bench", name=name), on_event=note
     )

@@ -1,8 +1,6 @@
 """The run that our own contestants make: rounds of the constant model, and when each was committed."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from fl.core.vector import NumpyVector
 from fl.run.events import Kind, RoundCommitted
@@ -14,18 +12,15 @@ from tests.bench.constants import weights_of
 from tests.bench.rows import Row
 
 
-def submission_of(row: Row, options: Mapping[str, Any]) -> Submission:
-    """`options` go to the run's [run] table.
-
-    It has one round more than is measured, so that all parties still live when the last of those is over.
-    """
+def submission_of(row: Row, *, compression: str = "none") -> Submission:
+    """One round more than is measured, so that all parties still live when the last of those is over."""
     run = {
         "rounds": row.n_rounds + 2,
         "register": row.n_clients,
         "seed": 0,
         "training": {"batch_size": 1},
         "evaluate": False,
-        **options,
+        "compression": compression,
     }
     model = {"kind": ConstantModel.name, "config": {"n_bytes": row.n_bytes}}
     spec = RunSpec.parse({"name": "bench", "model": model, "optim": {"client_opt": RATE}, "run": run}, "bench")

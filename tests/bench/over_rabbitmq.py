@@ -1,11 +1,10 @@
 """Ours as in production: a worker and daemons as processes, each daemon's trainer another, through RabbitMQ."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from tests.bench.constant_model import installed
 from tests.bench.contestant import Ground
 from tests.bench.figures import Figures
 from tests.bench.our_run import is_round, submission_of
+from tests.bench.results import OURS
 from tests.bench.rows import Row
 from tests.bench.stage import ROOT, Actor, ContestantFailed, Stage, figures_of, stage
 from tests.bench.usage import Meter
@@ -28,11 +28,14 @@ _CONNECTED: Final = " connected "
 
 @dataclass(frozen=True, slots=True)
 class OverRabbitMQ:
-    """`options` are of the run's [run] table."""
+    """`compression` is the run's: how updates and weights travel."""
 
-    label: str = "Fluffle, over RabbitMQ"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    compression: str = "none"
     passes: int = 2
+
+    @property
+    def label(self) -> str:
+        return OURS if self.compression == "none" else f"{OURS}, {self.compression}"
 
     async def measure(self, row: Row, ground: Ground) -> Figures:
         with TemporaryDirectory(dir=ground.folder) as home:
@@ -46,7 +49,9 @@ class OverRabbitMQ:
                 meter.note_idle()
                 async with together() as group:
                     watch = group.create_task(play.watch())
-                    figures = await _run(submission_of(row, self.options), row, ground.broker_url, meter)
+                    figures = await _run(
+                        submission_of(row, compression=self.compression), row, ground.broker_url, meter
+                    )
                     watch.cancel()
                 return figures
 

@@ -66,3 +66,10 @@ def test_a_file_without_markers_is_refused_before_anything_is_measured(
         options_of(["--into", str(file)])
 
     assert "put the lines <!-- bench --> and <!-- /bench --> where it belongs" in capsys.readouterr().err
+
+
+def test_an_unknown_compression_is_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options_of(["--compression", "bf61"])
+
+    assert "did you mean 'bf16'?" in capsys.readouterr().err
