@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from fl.client.learner import Data, Shared, Trained
+from fl.core.compression import Uncompressed
 from fl.core.dataset import Batch
 from fl.core.dataset.sampling import Batching
 from fl.core.layout import check_same
@@ -23,7 +24,7 @@ from fl.core.optimizer import Optimizer
 from fl.core.training import TrainResult
 from fl.core.vector import Array, NumpyVector
 from fl.errors import DataError
-from fl.run.spec import RunSpec
+from fl.run.spec import RunSpec, compression_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,13 @@ class LinearRounds:
 
     @classmethod
     def of(cls, spec: RunSpec, shared: Shared) -> Self | None:
-        """None where a run needs more than this: another model, a module, a schedule, a limit of time."""
+        """None where a run needs more than this: another model, a module, a schedule, compression."""
         training = spec.run.training
         optimizer = Optimizer.from_config(spec.optim.client_opt)
-        if spec.model.kind != SklearnSGDModel.name or not optimizer.only_scales or training.timeout or training.poisson:
+        more = not optimizer.only_scales or training.timeout or training.poisson or not compression_of(spec).lossless
+        if spec.run.compression.name != Uncompressed.name:
+            return None
+        if spec.model.kind != SklearnSGDModel.name or more:
             return None
         return cls(spec, shared, optimizer.lrate) if isinstance(optimizer.lrate, float) else None
 

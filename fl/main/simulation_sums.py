@@ -11,7 +11,7 @@ from fl.core.training import EvaluateResult
 from fl.core.vector import NumpyVector
 from fl.errors import RunFailed
 from fl.run.events import ClientResult
-from fl.run.spec import RunSpec
+from fl.run.spec import RunSpec, compression_of
 from fl.server.fold import NOBODY_TRAINED, aggregator_of, merged, updated
 from fl.wire.messages_pb2 import EvaluateReply
 from fl.wire.tensors import inline
@@ -23,6 +23,7 @@ class TrainingSum:
     def __init__(self, spec: RunSpec, layout: Layout, *, in_order: bool) -> None:
         """`in_order`: clients come in the order of their names; else what they send is held until the end."""
         self._fold = aggregator_of(spec).start(layout)
+        self._compression = compression_of(spec)
         self._trainable = layout.select(Role.TRAINABLE)
         self._in_order = in_order
         self._held: dict[str, Trained] = {}
@@ -55,6 +56,8 @@ class TrainingSum:
 
     def _add(self, client: str, trained: Trained) -> None:
         done, update = trained.result, trained.update
+        if trained.payload is not None:
+            update = self._compression.decode(update.layout, trained.payload)
         self._fold.add(update, client=client, n_steps=done.n_steps, n_samples=done.n_samples)
         if trained.aux:
             self._add_aux(client, trained.aux)

@@ -91,6 +91,9 @@ CASES: dict[str, RunSpec] = {
     "those whose updates are largest": make_spec(
         rounds=5, clients=5, sampling={"clients": 2, "by": "criterion", "criterion": "update-norm"}
     ),
+    "updates in int8, with what is left over at each client": make_spec(
+        rounds=5, clients=5, sampling=3, compression="int8"
+    ),
     "early stopping": make_spec(rounds=40, clients=5, early_stop={"patience": 2, "tolerance": 0.05}),
     "few evaluations, by some": make_spec(rounds=5, clients=5, evaluate={"frequency": 2, "clients": 2}),
     "no evaluation": make_spec(clients=5, evaluate=False),
