@@ -72,4 +72,4 @@ def test_an_unknown_compression_is_refused_before_anything_is_measured(capsys: p
     with pytest.raises(SystemExit):
         options_of(["--compression", "bf61"])
 
-    assert "did you mean 'bf16'?" in capsys.readouterr().err
+    assert "did you mean 'bf16'" in capsys.readouterr().err
