@@ -20,7 +20,7 @@ from fl.log import get_log
 from fl.run.spec import RunSpec
 from fl.wire.bulk import INLINE_BYTES
 from fl.wire.messages_pb2 import Error, EvaluateReply, InitReply, TrainReply
-from fl.wire.tensors import inline, read_data_info, read_inline, read_layout, specs, unpack, write_data_info
+from fl.wire.tensors import enclosed, inline, read_data_info, read_inline, read_layout, specs, unpack, write_data_info
 from fl.wire.trainer_pb2 import Span, TrainerAnswer, TrainerCall, TrainerSetup
 
 log = get_log(__name__)
@@ -127,7 +127,9 @@ class Desk:
             seconds=trained.result.seconds,
         )
         answer = TrainerAnswer(train=reply)
-        if in_memory:
+        if trained.payload is not None:
+            self._hand_over(answer, trained.update.layout, trained.payload)
+        elif in_memory:
             _refer(answer, "update", trained.update.layout, call.spans["weights"])
         else:
             answer.train.update.CopyFrom(inline(trained.update))
@@ -138,6 +140,18 @@ class Desk:
         """A request's tensors, without a copy. Raises `BadMessage`."""
         tensors = getattr(getattr(call, call.WhichOneof("call")), field)
         return unpack(tensors, self.memory.view(call.spans[field])) if field in call.spans else read_inline(tensors)
+
+    def _hand_over(self, answer: TrainerAnswer, layout: Layout, payload: memoryview) -> None:
+        """Add a compressed update."""
+        assert self._learner is not None, "it has just trained"
+        name = self._learner.compression
+        if len(payload) <= INLINE_BYTES:
+            answer.train.update.CopyFrom(enclosed(layout, payload, name))
+            return
+        span = self.memory.reserve(len(payload))
+        self.memory.view(span)[:] = payload
+        answer.train.update.compression = name
+        _refer(answer, "update", layout, span)
 
     def _tell(self, answer: TrainerAnswer, told: NumpyVector | None) -> None:
         """Add what the optimizer tells the server's."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from fl.client.round_states import RoundStates
+from fl.core.compression import Feedback
 from fl.core.data_info import DataInfo
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
@@ -31,7 +32,7 @@ from fl.core.training import (
 from fl.core.vector import SHARED, NumpyVector, Vector, check_same
 from fl.errors import ModelError
 from fl.log import get_log
-from fl.run.spec import RunSpec
+from fl.run.spec import RunSpec, compression_of
 
 log = get_log(__name__)
 
@@ -74,6 +75,8 @@ class Trained:
     update: NumpyVector
     aux: Mapping[str, Sum]
     result: TrainResult
+    payload: memoryview | None = None
+    """The update as it travels, with what is owed of earlier ones; None where nothing is compressed."""
 
 
 class Learner:
@@ -101,10 +104,16 @@ class Learner:
         self._model.update_device_policy(device)
         self._take_in(shared)
         self._optimizer = Optimizer.from_config(spec.optim.client_opt)
+        self._feedback = Feedback(compression_of(spec))
         self._metrics = MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
         self._fresh = self._state()
         self._at: int | None = 0
         """The round after which the model's and optimizer's own state is; None: within one that did not end."""
+
+    @property
+    def compression(self) -> str:
+        """The name of how updates travel."""
+        return self._feedback.compression.name
 
     def train(
         self,
@@ -149,9 +158,10 @@ class Learner:
             update = weights if in_place else weights.empty_like()
             np.subtract(weights.flat, self._weights_now(weights.layout).flat, out=update.flat)
             _check_finite(update, round_)
+            payload = None if self._feedback.compression.lossless else self._feedback.compress(update)
             self._states.keep(round_, self._state(), counted=counted)
             self._at = round_
-        return Trained(update, {name: _in_numpy(values) for name, values in told.items()}, result)
+        return Trained(update, {name: _in_numpy(values) for name, values in told.items()}, result, payload)
 
     def evaluate(self, weights: NumpyVector, *, counted: int = 0) -> EvaluateResult:
         """Loss and metrics of `weights` on the held-out data.
@@ -186,7 +196,11 @@ class Learner:
         return _TURN if self._model.shares_generator else nullcontext()
 
     def _state(self) -> dict[str, Any]:
-        return {"optimizer": self._optimizer.get_state(), "model": self._model.get_state()}
+        return {
+            "optimizer": self._optimizer.get_state(),
+            "model": self._model.get_state(),
+            "feedback": self._feedback.get_state(),
+        }
 
     def _go_back(self, counted: int) -> None:
         """Put the own state where it was after a round: a round may come again, or have come too late to count."""
@@ -198,6 +212,7 @@ class Learner:
             state = self._fresh
         self._optimizer.set_state(state["optimizer"])
         self._model.set_state(state["model"])
+        self._feedback.set_state(state["feedback"])
         self._at = counted
 
     def _take_in(self, shared: Shared) -> None:

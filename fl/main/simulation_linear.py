@@ -5,6 +5,7 @@ a small linear model. Where none of it is needed, the functions that the model i
 are called here on arrays that are prepared once.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Self
@@ -54,6 +55,11 @@ class LinearRounds:
             else SignedLabels(shared.data_info.classes or (), model.params.dtype)
         )
         self._rate = rate
+        self._step, self._flat = (np.empty(self._layout.float_size, self._layout.float_dtype) for _ in range(2))
+        self._gradient, self._known = self._view(self._step), self._view(self._flat)
+        """Views of these."""
+        self._in_order: dict[int, list[slice | Array]] = {}
+        """Batches of so many samples that are taken in their order."""
         training = spec.run.training
         self._training = training
         self._batching = Batching(
@@ -98,19 +104,20 @@ class LinearRounds:
     def train(self, samples: Prepared, weights: NumpyVector, rng: np.random.Generator) -> Trained | None:
         """A round from `weights`; None where it diverges."""
         check_same(weights.layout, self._layout)
-        start, flat, n_samples = time.monotonic(), weights.flat, 0
-        n_samples_here = len(samples.x)
-        per_epoch = self._batching.n_batches(n_samples_here)
+        start, n_samples = time.monotonic(), 0
+        per_epoch = self._batching.n_batches(len(samples.y))
         n_steps = self._n_steps(per_epoch)
-        parts: list[slice | Array] = []
+        flat, known = weights.flat, self._view(weights.flat)
         for number in range(n_steps):
-            if number % per_epoch == 0 and (self.draws or not parts):
-                parts = list(self._batching.indices(n_samples_here, rng))
-            x, y = samples.x[part := parts[number % per_epoch]], samples.y[part]
-            flat = self._after_step(flat, x, y, None if samples.weights is None else samples.weights[part])
-            n_samples += len(y)
+            if number % per_epoch == 0:
+                parts = self._parts(len(samples.y), rng)
+            part = parts[number % per_epoch]
+            n_samples += self._compute_step(known, samples, part)
+            np.subtract(flat, self._step, out=self._flat)
+            flat, known = self._flat, self._known
         update = weights.flat - flat
-        if not np.isfinite(update).all():
+        # a sum of squares tells faster, but for numbers too large to be squared
+        if not math.isfinite(np.dot(update, update)) and not np.isfinite(update).all():
             return None
         result = TrainResult(n_steps, n_samples, n_steps // per_epoch, time.monotonic() - start)
         return Trained(NumpyVector(weights.layout, update), {}, result)
@@ -120,15 +127,24 @@ class LinearRounds:
         limits = ((self._training.n_epoch or 0) * per_epoch, self._training.n_steps or 0)
         return min(limit for limit in limits if limit)
 
-    def _after_step(self, flat: Array, x: Array, y: Array, weights: Array | None) -> Array:
-        known = self._view(flat)
+    def _parts(self, n_samples: int, rng: np.random.Generator) -> list[slice | Array]:
+        """The samples of each step of an epoch."""
+        if self.draws:
+            return list(self._batching.indices(n_samples, rng))
+        if n_samples not in self._in_order:
+            self._in_order[n_samples] = list(self._batching.indices(n_samples, rng))
+        return self._in_order[n_samples]
+
+    def _compute_step(self, known: Coefficients, samples: Prepared, part: slice | Array) -> int:
+        """Leave in `_step` what to take off the weights; returns the number of samples."""
+        x, y = samples.x[part], samples.y[part]
         slopes = self._slope(y, decision(x, known), self._params.epsilon)
-        if weights is not None:
-            slopes = slopes * weights
-        step = np.zeros(flat.size, flat.dtype)
-        mean_gradient(x, slopes, known.coef, self._rule, self._view(step))
-        step *= self._rate
-        return np.subtract(flat, step, out=step)
+        if samples.weights is not None:
+            slopes = slopes * samples.weights[part]
+        self._step.fill(0.0)
+        mean_gradient(x, slopes, known.coef, self._rule, self._gradient)
+        self._step *= self._rate
+        return len(y)
 
     def _targets(self, batch: Batch) -> Array:
         if self._labels is not None:

@@ -296,3 +296,9 @@ class RunSpec(Config):
         except RecursionError:
             raise ConfigError("run spec: not valid JSON: nested too deeply") from None
         return cls.parse(data, "run spec", build_parts=False)
+
+
+def compression_of(spec: RunSpec) -> Compression:
+    """How updates travel in a run."""
+    plugin = spec.run.compression
+    return Compression.registry.get(plugin.name).from_config(plugin.config)

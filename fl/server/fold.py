@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from fl.core.aggregator import Aggregator
-from fl.core.compression import Compression
 from fl.core.layout import Layout
 from fl.core.mergeable import PartwiseSum, Sum
 from fl.core.metrics import MetricSet
@@ -27,11 +26,6 @@ NOBODY_TRAINED = "no client took a step that counts: the weights stay as they we
 def aggregator_of(spec: RunSpec) -> Aggregator:
     plugin = spec.optim.aggregator
     return Aggregator.registry.get(plugin.name).from_config(plugin.config)
-
-
-def compression_of(spec: RunSpec) -> Compression:
-    plugin = spec.run.compression
-    return Compression.registry.get(plugin.name).from_config(plugin.config)
 
 
 def metrics_of(spec: RunSpec) -> MetricSet:

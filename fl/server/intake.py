@@ -15,8 +15,8 @@ from fl.core.optimizer.aux import unpack_aux
 from fl.core.vector import Array, chunks
 from fl.errors import BadMessage, RunFailed
 from fl.run.events import ClientResult
-from fl.run.spec import RunSpec
-from fl.server.fold import aggregator_of, compression_of, merged
+from fl.run.spec import RunSpec, compression_of
+from fl.server.fold import aggregator_of, merged
 from fl.wire.bulk import fetch, pour
 from fl.wire.messages_pb2 import TrainReply
 

@@ -21,8 +21,9 @@ from fl.run.events import (
     ResumeAsked,
     Trouble,
 )
+from fl.run.spec import compression_of
 from fl.run.state import RunState
-from fl.server.fold import compression_of, metrics_of
+from fl.server.fold import metrics_of
 from fl.wire.bulk import checked_ref
 from fl.wire.envelope import OtherProtocol, body_of, unseal
 from fl.wire.messages_pb2 import (

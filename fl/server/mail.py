@@ -11,8 +11,8 @@ from fl.core.optimizer import Optimizer
 from fl.log import EventLog
 from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
 from fl.run.events import Kind
+from fl.run.spec import compression_of
 from fl.run.state import OpenRound, RunState
-from fl.server.fold import compression_of
 from fl.wire.bulk import INLINE_BYTES
 from fl.wire.envelope import Body, seal, what, wrap
 from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest

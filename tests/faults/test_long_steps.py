@@ -66,6 +66,7 @@ class SlowTrainer:
 
     def __init__(self, trainer: Trainer, client: str, losses: Losses, trained: Counter[tuple[str, int]]) -> None:
         self._trainer = trainer
+        self.memory = trainer.memory
         self._client = client
         self._losses = losses
         self._trained = trained

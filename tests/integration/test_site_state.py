@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl.client.learner import Data, Learner, Shared
+from fl.client.learner import Data, Learner, Shared, Trained
 from fl.client.round_states import RecalledStates
 from fl.core.dataset import InMemoryDataset
 from fl.core.device import DevicePolicy
@@ -39,6 +39,16 @@ SCAFFOLD = {
 }
 MOMENTUM = {"client_opt": {"lrate": 0.05, "modules": ["momentum"]}}
 ADAM = {"client_opt": {"lrate": 0.05, "modules": ["adam"]}}
+PLAIN = {"client_opt": 0.05}
+TOPK = {"name": "topk", "share": 0.3}
+"""What is left out of an update is owed: state like any other."""
+
+STATES = [
+    pytest.param(SCAFFOLD, {}, id="scaffold"),
+    pytest.param(MOMENTUM, {}, id="momentum"),
+    pytest.param(ADAM, {}, id="adam"),
+    pytest.param(PLAIN, {"compression": TOPK}, id="compression"),
+]
 
 
 def spec_with(optim: dict[str, Any], *, rounds: int = 5, clients: int = 2, **changes: Any) -> RunSpec:
@@ -54,8 +64,15 @@ def trained(round_: int) -> Callable[[Record], bool]:
     return lambda record: isinstance(record, RoundCommitted) and record.kind is Kind.TRAIN and record.round == round_
 
 
-async def test_a_daemon_started_again_in_mid_run_goes_on_with_the_state_of_its_optimizer(tmp_path: Path) -> None:
-    spec = spec_with(SCAFFOLD)
+@pytest.mark.parametrize(
+    ("optim", "changes"),
+    [(SCAFFOLD, {}), (PLAIN, {"compression": TOPK})],
+    ids=["what its optimizer keeps", "what compression has left out"],
+)
+async def test_a_daemon_started_again_in_mid_run_goes_on_with_its_state(
+    tmp_path: Path, optim: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    spec = spec_with(optim, **changes)
     # Given what an undisturbed run comes to
     async with Parties(f"memory://{tmp_path.name}-1") as parties:
         submission = await parties.submit(spec)
@@ -97,33 +114,38 @@ def learner_of(optim: dict[str, Any], **changes: Any) -> tuple[Learner, NumpyVec
     return learner, start
 
 
-@pytest.mark.parametrize("optim", [SCAFFOLD, MOMENTUM, ADAM], ids=["scaffold", "momentum", "adam"])
-def test_a_round_that_did_not_count_leaves_no_trace(optim: dict[str, Any]) -> None:
+def sent(trained: Trained) -> bytes:
+    """What travels of a round's work."""
+    return bytes(trained.update.pack() if trained.payload is None else trained.payload)
+
+
+@pytest.mark.parametrize(("optim", "changes"), STATES)
+def test_a_round_that_did_not_count_leaves_no_trace(optim: dict[str, Any], changes: dict[str, Any]) -> None:
     # Given a client whose second round came too late to count
-    learner, start = learner_of(optim)
+    learner, start = learner_of(optim, **changes)
     learner.train(1, start, counted=0)
     learner.train(2, start, counted=1)
     # When it trains in the third
     late = learner.train(3, start, counted=1)
     # Then it does what it had done without the second
-    other, _ = learner_of(optim)
+    other, _ = learner_of(optim, **changes)
     other.train(1, start, counted=0)
-    assert other.train(3, start, counted=1).update == late.update
+    assert sent(other.train(3, start, counted=1)) == sent(late)
 
 
-@pytest.mark.parametrize("optim", [SCAFFOLD, MOMENTUM, ADAM], ids=["scaffold", "momentum", "adam"])
-def test_a_round_that_failed_midway_leaves_no_trace(optim: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("optim", "changes"), STATES)
+def test_a_round_that_failed_midway_leaves_no_trace(optim: dict[str, Any], changes: dict[str, Any]) -> None:
     # Given a client that fails in its second round, after it has taken steps
-    learner, start = learner_of(optim)
+    learner, start = learner_of(optim, **changes)
     learner.train(1, start, counted=0)
     with pytest.raises(ModelError, match="round 2 diverged"):
         learner.train(2, start + 1e308, counted=1)
     # When it trains in the third
     after = learner.train(3, start, counted=1)
     # Then it does what it had done without the second
-    other, _ = learner_of(optim)
+    other, _ = learner_of(optim, **changes)
     other.train(1, start, counted=0)
-    assert other.train(3, start, counted=1).update == after.update
+    assert sent(other.train(3, start, counted=1)) == sent(after)
 
 
 def test_a_round_done_again_gives_the_same_bits_though_state_has_moved_on() -> None:
