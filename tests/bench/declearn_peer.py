@@ -7,8 +7,9 @@ from typing import Literal
 from broker.processes import free_ports
 from tests.bench.contestant import Ground
 from tests.bench.figures import Figures
+from tests.bench.listening import listen
 from tests.bench.rows import Row
-from tests.bench.stage import listen, stage
+from tests.bench.stage import stage
 from tests.bench.usage import Meter
 
 

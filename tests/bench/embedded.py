@@ -13,9 +13,10 @@ from fl.main.embedded import run_embedded
 from fl.submit.history import Happened
 from tests.bench.contestant import Ground
 from tests.bench.figures import Figures
+from tests.bench.listening import listen
 from tests.bench.our_run import is_round, submission_of
 from tests.bench.rows import Row
-from tests.bench.stage import listen, stage
+from tests.bench.stage import stage
 from tests.bench.telling import tell_done, tell_idle, tell_round
 from tests.bench.usage import Meter
 

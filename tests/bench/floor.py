@@ -15,8 +15,9 @@ from broker.connect import open_session
 from fl.wire.bulk import INLINE_BYTES
 from tests.bench.contestant import Ground
 from tests.bench.figures import Figures
+from tests.bench.listening import listen
 from tests.bench.rows import Row
-from tests.bench.stage import listen, stage
+from tests.bench.stage import stage
 from tests.bench.telling import tell, tell_done, tell_idle, tell_round
 from tests.bench.usage import Meter
 

@@ -9,8 +9,9 @@ from typing import Final
 from broker.processes import free_ports
 from tests.bench.contestant import Ground
 from tests.bench.figures import Figures
+from tests.bench.listening import listen
 from tests.bench.rows import Row
-from tests.bench.stage import ROOT, Actor, Stage, listen, stage
+from tests.bench.stage import ROOT, Actor, Stage, stage
 from tests.bench.usage import Meter
 
 _APPS: Final = "flower_apps"
@@ -64,43 +65,27 @@ class Flower:
         with TemporaryDirectory(dir=ground.folder) as home:
             async with stage(Path(home), limit_s=row.limit_s) as play:
                 port, *ports = free_ports(row.n_clients + 1)
-                link = await self._start(
-                    play,
-                    "the SuperLink",
-                    "flower-superlink",
-                    "--insecure",
-                    "--port",
-                    port,
-                    "--disable-runtime-dependency-installation",
-                )
+                options = f"--insecure --port {port} --disable-runtime-dependency-installation"
+                link = await self._start(play, "the SuperLink", "flower-superlink", *options.split())
                 await play.until_printed(link, "Uvicorn running")
-                nodes = [
-                    await self._start(
-                        play,
-                        f"SuperNode {place}",
-                        "flower-supernode",
-                        "--insecure",
-                        "--superlink",
-                        f"127.0.0.1:{port}",
-                        "--port",
-                        own,
-                    )
-                    for place, own in enumerate(ports)
-                ]
-                meter = Meter(server=lambda: [link.pid], clients=lambda: [node.pid for node in nodes])
+                nodes = []
+                for own in ports:
+                    options = f"--insecure --superlink 127.0.0.1:{port} --port {own}"
+                    nodes.append(await self._start(play, f"SuperNode {own}", "flower-supernode", *options.split()))
                 for node in nodes:
                     await play.until_printed(node, "Uvicorn running")
+                meter = Meter(server=lambda: [link.pid], clients=lambda: [node.pid for node in nodes])
                 meter.note_idle()
                 await self._submit(play, row, port)
                 return await listen(play, row, meter)
 
-    async def _start(self, play: Stage, name: str, program: str, *arguments: object) -> Actor:
+    async def _start(self, play: Stage, name: str, program: str, *arguments: str | Path) -> Actor:
         bin_ = self.python.parent
         path = f"{bin_}:/usr/bin:/bin"  # they start further programs of Flower
         return await play.start(
             name,
             bin_ / program,
-            *map(str, arguments),
+            *arguments,
             PATH=path,
             FLWR_HOME=str(play.folder / "flwr"),
             BENCH_TELL=str(play.folder / "told"),

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from broker.base import Session
 from broker.connect import open_session
 from fl.run.events import RunEnded, Status
 from fl.submit.history import follow
@@ -16,10 +17,11 @@ from fl.tasks import together
 from tests.bench.constant_model import installed
 from tests.bench.contestant import Ground
 from tests.bench.figures import Figures
+from tests.bench.listening import figures_of
 from tests.bench.our_run import is_round, submission_of
 from tests.bench.results import OURS
 from tests.bench.rows import Row
-from tests.bench.stage import ROOT, Actor, ContestantFailed, Stage, figures_of, stage
+from tests.bench.stage import ROOT, Actor, ContestantFailed, Stage, stage
 from tests.bench.usage import Meter
 
 _CONNECTED: Final = " connected "
@@ -49,9 +51,8 @@ class OverRabbitMQ:
                 meter.note_idle()
                 async with together() as group:
                     watch = group.create_task(play.watch())
-                    figures = await _run(
-                        submission_of(row, compression=self.compression), row, ground.broker_url, meter
-                    )
+                    submission = submission_of(row, compression=self.compression)
+                    figures = await _run(submission, row, ground.broker_url, meter)
                     watch.cancel()
                 return figures
 
@@ -81,11 +82,18 @@ async def _ready(play: Stage, row: Row, url: str) -> tuple[Actor, list[Actor]]:
 
 
 async def _run(submission: Submission, row: Row, url: str, meter: Meter) -> Figures:
-    """Submit, watch the log for when rounds are committed, and wait for the end."""
+    """Submit the run, watch its log for when rounds are committed, and wait for its end."""
     owner = await open_session(url, name="bench")
+    try:
+        await submit(owner, submission)
+        return await _measured(owner, submission, row, meter)
+    finally:
+        await owner.close()
+
+
+async def _measured(owner: Session, submission: Submission, row: Row, meter: Meter) -> Figures:
     ends: list[float] = []
     figures = None
-    await submit(owner, submission)
     async for happened in follow(owner, submission.run, submission.spec):
         if is_round(happened) and figures is None:
             ends.append(happened.at)
@@ -95,7 +103,6 @@ async def _run(submission: Submission, row: Row, url: str, meter: Meter) -> Figu
                 figures = figures_of(ends, row, meter)
         if isinstance(happened.record, RunEnded) and happened.record.status is not Status.FINISHED:
             raise ContestantFailed(f"the run {happened.record.status.value}: {happened.record.reason}")
-    await owner.close()
     if figures is None:
         raise ContestantFailed(f"the run ended after {len(ends)} rounds")
     return figures

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.bench.contestant import Ground
 from tests.bench.figures import Figures
+from tests.bench.listening import listen
 from tests.bench.rows import Row
-from tests.bench.stage import listen, stage
+from tests.bench.stage import stage
 from tests.bench.telling import tell, tell_done, tell_idle, tell_round
 from tests.bench.usage import Meter
 

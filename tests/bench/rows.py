@@ -45,7 +45,7 @@ class Row:
     @property
     def limit_s(self) -> float:
         """Longer than any contestant should take, from its start to its end, on a busy machine."""
-        return 100.0 + self.n_rounds * self.n_clients * math.ceil(self.n_bytes / 5e6)
+        return 200.0 + self.n_rounds * self.n_clients * math.ceil(self.n_bytes / 5e6)
 
 
 DEFAULT: Final = "0.1x2, 10x2, 10x8, 100x2"

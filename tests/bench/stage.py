@@ -1,7 +1,6 @@
 """The processes of one contestant: started, listened to, and killed at the end."""
 
 import asyncio
-import itertools
 import json
 import os
 import shutil
@@ -14,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench.figures import Figures
-from tests.bench.rows import Row
 from tests.bench.telling import MARK
-from tests.bench.usage import Meter, family
+from tests.bench.usage import family
 
 ROOT: Final = Path(__file__).parents[2]
-_TAIL_LINES: Final = 15
+_KEPT_LINES: Final = 100
+_SHOWN_LINES: Final = 15
 _SETPRIV: Final = shutil.which("setpriv")
 """Has processes end with this one, also where that is killed."""
 
@@ -37,7 +35,7 @@ class Actor:
 
     name: str
     process: asyncio.subprocess.Process
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
 
     @property
     def pid(self) -> int:
@@ -105,9 +103,8 @@ class Stage:
                 await self._heard.wait()
 
     async def watch(self) -> None:
-        """Raise `ContestantFailed` as soon as a process ends."""
-        while True:
-            await self.next("idle", "round")
+        """Raise `ContestantFailed` as soon as a process ends, where none of them tells anything."""
+        await self.next()
 
     def said(self, trouble: str) -> str:
         """The trouble, and what every process has printed last."""
@@ -144,7 +141,7 @@ def _ended(actor: Actor) -> ContestantFailed:
 
 
 def _last_of(actor: Actor) -> str:
-    lines = "\n".join(f"    {line}" for line in actor.tail) or "    nothing"
+    lines = "\n".join(f"    {line}" for line in list(actor.tail)[-_SHOWN_LINES:]) or "    nothing"
     return f"  the last that {actor.name} printed:\n{lines}"
 
 
@@ -161,25 +158,3 @@ async def stage(folder: Path, *, limit_s: float) -> AsyncIterator[Stage]:
         raise ContestantFailed(it.said(str(error))) from None
     finally:
         await it.close()
-
-
-async def listen(play: Stage, row: Row, meter: Meter) -> Figures:
-    """Measure what the server tells: that it is idle, the end of each round, and that it is done."""
-    ends: list[float] = []
-    while (event := await play.next("idle", "round", "done"))["what"] != "done":
-        if event["what"] == "idle":
-            meter.idle_mb += event["mb"]
-            continue
-        ends.append(event["at"])
-        if len(ends) == 1:
-            meter.start()
-    return figures_of(ends, row, meter)
-
-
-def figures_of(ends: list[float], row: Row, meter: Meter) -> Figures:
-    """From when each round ended; the first one only says when the second began."""
-    if len(ends) != row.n_rounds + 1:
-        raise ContestantFailed(f"{row.n_rounds + 1} rounds were to be made, {len(ends)} were")
-    used = meter.read()
-    seconds = tuple(end - begin for begin, end in itertools.pairwise(ends))
-    return Figures(seconds, {side: all_s / row.n_rounds for side, all_s in used.cpu_s.items()}, used.server_mb)

@@ -11,8 +11,9 @@ from typing import Final
 
 import pytest
 
+from tests.bench.listening import listen
 from tests.bench.rows import Row
-from tests.bench.stage import ContestantFailed, listen, stage
+from tests.bench.stage import ContestantFailed, stage
 from tests.bench.telling import peak_mb, resident_mb
 from tests.bench.usage import Meter, cpu_s, family
 from tests.integration.processes import alive
