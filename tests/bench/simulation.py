@@ -1,7 +1,8 @@
 """`python -m tests.bench.simulation`: a round of a thousand virtual clients, beside a bare numpy loop.
 
-All in the same minutes. Logistic regression, one step a round of each client on all of its samples. The bare loop has the arithmetic alone: no
-sampling, no state, no records, no checks. CPU seconds are what is compared: other work on the machine does not count.
+Logistic regression, one step a round of each client on all of its samples. The bare loop, in the same minutes, has the
+arithmetic alone: no sampling, no state, no records, no checks. CPU seconds are compared, which other work on the
+machine does not add to.
 `--peers` also installs pfl, under .venv-peers, and measures its simulation.
 """
 
