@@ -19,6 +19,7 @@ WINDOW: Final = 8
 
 CHUNK_TYPE: Final = "chunk"
 INDEX: Final = "chunk"
+EDITION: Final = "edition"
 OCTETS: Final = "application/octet-stream"
 
 Bytes = bytes | bytearray | memoryview
@@ -33,6 +34,8 @@ class BlobRef:
     size: int
     chunks: int
     sha256: bytes
+    edition: int = 0
+    """Which of those in the stream is meant, where it was written to again as the first had come to harm."""
 
 
 async def put(
@@ -56,31 +59,33 @@ async def write(
     *,
     exchange: str = "",
     routing_key: str | None = None,
+    edition: int = 0,
     chunk_bytes: int = CHUNK_BYTES,
     window: int = WINDOW,
 ) -> BlobRef:
     """Write `data` to a stream that somebody else declared, as clients do, who may not declare any.
 
     `exchange` and `routing_key` lead to the stream where the writer may not publish to it directly. `data` must not
-    change until this returns. Writing the same bytes twice to one stream is harmless.
+    change until this returns. Writing the same bytes twice to one stream is harmless; others are another `edition`.
     """
     digest = hashlib.sha256()
     n_bytes = n_chunks = 0
     key = routing_key or stream
     async with _in_order(window) as start:
-        for message in cut(data, chunk_bytes):
+        for message in cut(data, chunk_bytes, edition=edition):
             await start(_append(session, message, stream, exchange=exchange, routing_key=key))
             await in_thread(digest.update, message.body)  # while the chunk is on its way
             n_bytes, n_chunks = n_bytes + len(message.body), n_chunks + 1
-    return BlobRef(stream=stream, size=n_bytes, chunks=n_chunks, sha256=digest.digest())
+    return BlobRef(stream, n_bytes, n_chunks, digest.digest(), edition)
 
 
-def cut(data: Bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Message]:
+def cut(data: Bytes, chunk_bytes: int = CHUNK_BYTES, *, edition: int = 0) -> Iterator[Message]:
     """The numbered chunks of `data`, as views of it."""
     view = memoryview(data).cast("B")
+    told = {EDITION: edition} if edition else {}
     for index, start in enumerate(range(0, len(view), chunk_bytes)):
         piece = view[start : start + chunk_bytes]
-        yield Message(piece, type=CHUNK_TYPE, content_type=OCTETS, headers={INDEX: index})
+        yield Message(piece, type=CHUNK_TYPE, content_type=OCTETS, headers={INDEX: index, **told})
 
 
 def ref_of(stream: str, data: Bytes, chunk_bytes: int = CHUNK_BYTES) -> BlobRef:
@@ -201,13 +206,15 @@ async def _subscribe(session: Session, ref: BlobRef) -> Subscription:
 
 
 async def _next_chunk(subscription: Subscription, ref: BlobRef, *, index: int, timeout_s: float) -> memoryview:
-    """Wait for the chunk of that index, over repetitions of earlier ones."""
+    """Wait for the chunk of that index, over repetitions of earlier ones and over other editions."""
     try:
         async with asyncio.timeout(timeout_s):
             while True:
                 delivery = await anext(subscription)
                 await delivery.ack()
                 found = _index(delivery, ref)
+                if found is None:
+                    continue
                 if found == index:
                     return memoryview(delivery.message.body)
                 if found > index:
@@ -218,8 +225,11 @@ async def _next_chunk(subscription: Subscription, ref: BlobRef, *, index: int, t
         raise BadBlob(f"{ref.stream}: deleted before chunk {index} of {ref.chunks} was read") from error
 
 
-def _index(delivery: Delivery, ref: BlobRef) -> int:
+def _index(delivery: Delivery, ref: BlobRef) -> int | None:
+    """None for a chunk of another edition."""
     index = delivery.message.headers.get(INDEX)
+    if delivery.message.headers.get(EDITION, 0) != ref.edition:
+        return None
     if delivery.message.type != CHUNK_TYPE or not isinstance(index, int):
         raise BadBlob(f"{ref.stream}: holds a message of type {delivery.message.type!r} that is no numbered chunk")
     return index

@@ -39,7 +39,9 @@ async def bring(session: Session, memory: Memory, call: TrainerCall) -> None:
         call.spans[field].CopyFrom(span)
 
 
-async def send(session: Session, memory: Memory, answer: TrainerAnswer, *, room: topology.Room) -> None:
+async def send(
+    session: Session, memory: Memory, answer: TrainerAnswer, *, room: topology.Room, edition: int = 0
+) -> None:
     """Write what a trainer left in memory to the rooms that a leader has made for it, and refer to it there.
 
     `room` is any of them. Raises `Unroutable` when they are gone, and `BadMessage` for what is nowhere in memory.
@@ -51,7 +53,8 @@ async def send(session: Session, memory: Memory, answer: TrainerAnswer, *, room:
             if not tensors.compression and span.size != layout.nbytes:
                 raise BadMessage(f"the trainer's {field} has {span.size} bytes, where its tensors take {layout.nbytes}")
             data = memory.view(span)
-            ref = await blob.write(session, to.stream, data, exchange=topology.UP.name, routing_key=to.key)
+            up = topology.UP.name
+            ref = await blob.write(session, to.stream, data, exchange=up, routing_key=to.key, edition=edition)
             tensors.CopyFrom(referring(layout, ref, tensors.compression))
 
 

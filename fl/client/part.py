@@ -128,7 +128,7 @@ class Part:
         try:
             answer = await self._ask(self._call(request))
             if answer.WhichOneof("answer") == "train":
-                await self._send(answer, leader)
+                await self._send(answer, leader, edition=getattr(request, "edition", 0))
                 self._log.info("trained", round=request.round, steps=answer.train.n_steps, seconds=answer.train.seconds)
                 return answer.train
             if answer.WhichOneof("answer") == "evaluate":
@@ -163,10 +163,10 @@ class Part:
             raise NoRoom(f"run {self._run}: {answer.error.text}")
         return answer
 
-    async def _send(self, answer: TrainerAnswer, leader: str) -> None:
+    async def _send(self, answer: TrainerAnswer, leader: str, *, edition: int) -> None:
         assert self._trainer is not None, "it has just answered"
         room = topology.Room(self._run, answer.train.round, self._site.name, leader)
-        await send(self._session, self._trainer.memory, answer, room=room)
+        await send(self._session, self._trainer.memory, answer, room=room, edition=edition)
         self._trainer.memory.keep()
 
     async def _stop(self, request: StopRequest) -> None:

@@ -31,9 +31,10 @@ class SendInit:
 
 @dataclass(frozen=True, slots=True)
 class SendRound:
-    """Ask a client for its part of the open round."""
+    """Ask a client for its part of the open round; once more, where what it sent before cannot be used."""
 
     client: str
+    edition: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from typing import Final
 from fl.core.data_info import combine, fits
 from fl.errors import DataError
 from fl.run.agreement import in_agreement
+from fl.run.asking import enough
 from fl.run.closing import close, close_when_complete, missing
-from fl.run.commands import Append, Command, Drop, Hold, SendJoinReply
+from fl.run.commands import Append, Command, Drop, Hold, SendJoinReply, SendRound
 from fl.run.ending import end, fail
 from fl.run.events import (
     CancelAsked,
@@ -208,11 +209,22 @@ def _on_reply(state: RunState, event: Replied) -> Decision:
 
 
 def _on_unusable(state: RunState, event: UpdateUnusable) -> Decision:
-    """The round goes on as if that client had failed; what was being folded is begun anew."""
-    if event.client not in state.seen.done:
+    """It is asked for it once more, where there is time; then it has failed. What was being folded is begun anew."""
+    client, seen = event.client, state.seen
+    if client not in seen.done:
         return state, (Drop("it is not part of the round"),)
-    state = replace(state, seen=replace(state.seen, done=state.seen.done - {event.client}, folding=False))
-    return state, (_give_up(event.client, event.problem),)
+    again = event.again and client not in seen.asked_again and (not seen.folding or _waits_for_all(state))
+    seen = replace(seen, done=seen.done - {client}, folding=False)
+    if not again:
+        return replace(state, seen=seen), (_give_up(client, event.problem),)
+    state = replace(state, seen=replace(seen, asked_again=seen.asked_again | {client}))
+    return state, (SendRound(client, edition=1),)
+
+
+def _waits_for_all(state: RunState) -> bool:
+    """Whether the open round closes only when everybody has answered, however long that takes."""
+    opened = state.open.opened if state.open is not None else None
+    return opened is not None and opened.deadline_s is None and enough(state.spec, opened) is None
 
 
 def _on_failure(state: RunState, event: ClientFailed) -> Decision:

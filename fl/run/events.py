@@ -264,10 +264,14 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class UpdateUnusable:
-    """What a client had answered in the open round cannot enter the sum, as shows when its turn comes."""
+    """What a client had answered in the open round cannot enter the sum, as shows when its turn comes.
+
+    `again`: its bytes may have come to harm on the way, and be whole when they come once more.
+    """
 
     client: str
     problem: str
+    again: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,8 @@ class Seen:
     """How often a client has said meanwhile that it does not have the model."""
     sent: frozenset[str] = frozenset()
     """Who was sent the model since, and has not said that it has it."""
+    asked_again: frozenset[str] = frozenset()
+    """Whose update could not be used, and who were asked for it once more."""
     folding: bool = False
     passed_s: float = 0.0
     """How long has been waited since that was last logged."""

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 
@@ -31,9 +30,6 @@ from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
 
 Clock = Callable[[], float]
-
-LIGHT_BYTES: Final = 4096
-"""Up to here a message may stay in memory as long as it is held."""
 
 
 class Hands:
@@ -99,7 +95,7 @@ class Hands:
         """Let go of what is in the sum; the broker has it still, and delivers it again to whoever leads next."""
         for client in self._taken:
             letter = self._replies.get(client)
-            if letter is not None and len(letter.delivery.message.body) > LIGHT_BYTES:
+            if letter is not None:
                 letter.delivery.message = replace(letter.delivery.message, body=b"")
                 self._replies[client] = replace(letter, body=None)
         self._taken.clear()
@@ -168,10 +164,10 @@ class Hands:
         return state
 
     async def _put_aside(self, state: RunState, problem: Unusable) -> RunState:
-        """Go on without a reply that was held, and settle it once that is in the log."""
+        """Go on without a reply that was held, and settle it: its client is asked again, or is out by the log."""
         delivery = self._replies.pop(problem.client).delivery
         self._held.remove(delivery)
-        state = await self.take(state, UpdateUnusable(problem.client, str(problem)))
+        state = await self.take(state, UpdateUnusable(problem.client, str(problem), again=problem.again))
         await delivery.ack()
         return state
 

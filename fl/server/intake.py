@@ -17,15 +17,19 @@ from fl.errors import BadMessage, RunFailed
 from fl.run.events import ClientResult
 from fl.run.spec import RunSpec, compression_of
 from fl.server.fold import aggregator_of, merged
-from fl.wire.bulk import fetch, pour
+from fl.wire.bulk import INLINE_BYTES, fetch, pour
 from fl.wire.messages_pb2 import TrainReply
 
 
 class Unusable(Exception):
-    """An update that must not enter the sum: its bytes are gone, or not what was announced, or no numbers."""
+    """An update that must not enter the sum: its bytes are gone, or not what was announced, or no numbers.
 
-    def __init__(self, client: str, reason: str) -> None:
+    In a stream they may have come to harm: whether they are then asked for `again`.
+    """
+
+    def __init__(self, client: str, reason: str, *, again: bool) -> None:
         self.client = client
+        self.again = again
         super().__init__(reason)
 
 
@@ -39,6 +43,8 @@ class Intake:
     def __init__(self, session: Session, spec: RunSpec, layout: Layout) -> None:
         self._session = session
         self._layout = layout
+        self.is_bulk = compression_of(spec).nbytes(layout) > INLINE_BYTES
+        """Whether updates come in streams, and replies are small."""
         self._server_opt = spec.optim.server_opt
         self._compression = compression_of(spec)
         self.fold = aggregator_of(spec).start(layout)
@@ -57,7 +63,7 @@ class Intake:
         try:
             norm = await self._take_update(result, reply)
         except BadMessage as error:
-            raise Unusable(client, f"its update is not usable: {error}") from None
+            raise self._unusable(client, f"its update is not usable: {error}") from None
         if reply.HasField("aux"):
             await self._take_aux(client, reply)
         self.results.append(replace(result, update_norm=norm))
@@ -88,11 +94,14 @@ class Intake:
             asked = Optimizer.from_config(self._server_opt)
             await in_thread(asked.process_aux_var, {module: one.finish() for module, one in told.items()})
         except (BadMessage, ValueError) as error:
-            raise Unusable(client, f"what its optimizer sent is not usable: {error}") from None
+            raise self._unusable(client, f"what its optimizer sent is not usable: {error}") from None
         try:
             self.aux = await in_thread(merged, self.aux, told)
         except ValueError as error:
             raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
+
+    def _unusable(self, client: str, reason: str) -> Unusable:
+        return Unusable(client, reason, again=self.is_bulk)
 
 
 class Seen:

@@ -45,9 +45,9 @@ class Mail:
                 await self._post(state, client, JoinReply(accepted=accepted, reason=reason))
             case SendInit(client=client):
                 await self._post(state, client, _init_request(state))
-            case SendRound(client=client) if state.open is not None:
+            case SendRound(client=client, edition=edition) if state.open is not None:
                 await self._make_room(state, client, state.open)
-                await self._post(state, client, _round_request(state, client, state.open))
+                await self._post(state, client, _round_request(state, client, state.open, edition))
             case SendStop(client=client):
                 await self._post(state, client, _stop_request(state))
             case _:
@@ -92,12 +92,12 @@ def _init_request(state: RunState) -> InitRequest:
     return request
 
 
-def _round_request(state: RunState, client: str, open_: OpenRound) -> TrainRequest | EvaluateRequest:
+def _round_request(state: RunState, client: str, open_: OpenRound, edition: int) -> TrainRequest | EvaluateRequest:
     assert state.weights is not None, "a round starts from weights"
     round_, weights, counted = open_.opened.round, open_parcel(state.weights), state.counted.get(client, 0)
     if open_.opened.kind is Kind.EVALUATE:
         return EvaluateRequest(round=round_, weights=weights, counted=counted)
-    request = TrainRequest(round=round_, weights=weights, counted=counted)
+    request = TrainRequest(round=round_, weights=weights, counted=counted, edition=edition)
     if state.aux is not None:
         request.aux.CopyFrom(open_parcel(state.aux))
     return request

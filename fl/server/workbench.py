@@ -72,8 +72,8 @@ class Workbench:
     async def take_in(self, state: RunState, replies: Mapping[str, Letter]) -> tuple[str, ...]:
         """Add those updates to the sum whose turn has come: before them nobody is awaited any more.
 
-        Returns whose they were. Raises `Unusable` and `Stuck`, and the sum is begun anew then; `Forgotten` where it
-        cannot be.
+        Returns whose they were, if their messages had them inside. Raises `Unusable` and `Stuck`, and the sum is begun
+        anew then; `Forgotten` where it cannot be.
         """
         before = self._intake.clients if self._intake is not None else ()
         ready, awaiting = [], state.awaiting
@@ -83,7 +83,7 @@ class Workbench:
             if client in state.seen.done:
                 ready.append(client)
         intake = await self._take(state, tuple(ready), replies)
-        return intake.clients[len(before) :]
+        return () if intake.is_bulk else intake.clients[len(before) :]
 
     async def fold_training(self, state: RunState, command: Fold, replies: Mapping[str, Letter]) -> Folded:
         """The next weights. Raises as `take_in` does, and `RunFailed`."""

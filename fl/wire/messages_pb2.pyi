@@ -164,16 +164,18 @@ class PrivacyReply(_message.Message):
     def __init__(self, noise_multiplier: _Optional[float] = ..., planned_steps: _Optional[int] = ..., spent_epsilon: _Optional[float] = ..., unprotected: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
-    __slots__ = ("round", "weights", "aux", "counted")
+    __slots__ = ("round", "weights", "aux", "counted", "edition")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     AUX_FIELD_NUMBER: _ClassVar[int]
     COUNTED_FIELD_NUMBER: _ClassVar[int]
+    EDITION_FIELD_NUMBER: _ClassVar[int]
     round: int
     weights: _tensors_pb2.Tensors
     aux: _tensors_pb2.Tensors
     counted: int
-    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., counted: _Optional[int] = ...) -> None: ...
+    edition: int
+    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., counted: _Optional[int] = ..., edition: _Optional[int] = ...) -> None: ...
 
 class TrainReply(_message.Message):
     __slots__ = ("round", "weights_digest", "update", "n_steps", "n_samples", "seconds", "aux")

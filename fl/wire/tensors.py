@@ -67,7 +67,9 @@ def referring(layout: Layout, ref: BlobRef, compression: str = "") -> tensors_pb
         layout=specs(layout),
         digest=ref.sha256,
         compression=compression,
-        ref=tensors_pb2.BlobRef(stream=ref.stream, bytes=ref.size, chunks=ref.chunks, sha256=ref.sha256),
+        ref=tensors_pb2.BlobRef(
+            stream=ref.stream, bytes=ref.size, chunks=ref.chunks, sha256=ref.sha256, edition=ref.edition
+        ),
     )
 
 
@@ -75,7 +77,8 @@ def blob_ref(tensors: tensors_pb2.Tensors) -> BlobRef | None:
     """Where the bulk lies, or None when it is inline."""
     if tensors.WhichOneof("data") != "ref":
         return None
-    return BlobRef(tensors.ref.stream, tensors.ref.bytes, tensors.ref.chunks, tensors.ref.sha256)
+    ref = tensors.ref
+    return BlobRef(ref.stream, ref.bytes, ref.chunks, ref.sha256, ref.edition)
 
 
 def unpack(tensors: tensors_pb2.Tensors, data: Bytes, compression: Compression = NONE) -> NumpyVector:

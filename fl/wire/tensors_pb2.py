@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66l/wire/tensors.proto\x12\nfluffle.v1\"g\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\x12\r\n\x05scale\x18\x04 \x01(\x01\x12\x1e\n\x04role\x18\x05 \x01(\x0e\x32\x10.fluffle.v1.Role\"H\n\x07\x42lobRef\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\r\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"\x94\x01\n\x07Tensors\x12&\n\x06layout\x18\x01 \x03(\x0b\x32\x16.fluffle.v1.TensorSpec\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x06inline\x18\x03 \x01(\x0cH\x00\x12\"\n\x03ref\x18\x04 \x01(\x0b\x32\x13.fluffle.v1.BlobRefH\x00\x12\x13\n\x0b\x63ompression\x18\x05 \x01(\tB\x06\n\x04\x64\x61ta*,\n\x04Role\x12\r\n\tTRAINABLE\x10\x00\x12\n\n\x06\x42UFFER\x10\x01\x12\t\n\x05\x46IXED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66l/wire/tensors.proto\x12\nfluffle.v1\"g\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\x12\r\n\x05scale\x18\x04 \x01(\x01\x12\x1e\n\x04role\x18\x05 \x01(\x0e\x32\x10.fluffle.v1.Role\"Y\n\x07\x42lobRef\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\r\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65\x64ition\x18\x05 \x01(\r\"\x94\x01\n\x07Tensors\x12&\n\x06layout\x18\x01 \x03(\x0b\x32\x16.fluffle.v1.TensorSpec\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x06inline\x18\x03 \x01(\x0cH\x00\x12\"\n\x03ref\x18\x04 \x01(\x0b\x32\x13.fluffle.v1.BlobRefH\x00\x12\x13\n\x0b\x63ompression\x18\x05 \x01(\tB\x06\n\x04\x64\x61ta*,\n\x04Role\x12\r\n\tTRAINABLE\x10\x00\x12\n\n\x06\x42UFFER\x10\x01\x12\t\n\x05\x46IXED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fl.wire.tensors_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=367
-  _globals['_ROLE']._serialized_end=411
+  _globals['_ROLE']._serialized_start=384
+  _globals['_ROLE']._serialized_end=428
   _globals['_TENSORSPEC']._serialized_start=37
   _globals['_TENSORSPEC']._serialized_end=140
   _globals['_BLOBREF']._serialized_start=142
-  _globals['_BLOBREF']._serialized_end=214
-  _globals['_TENSORS']._serialized_start=217
-  _globals['_TENSORS']._serialized_end=365
+  _globals['_BLOBREF']._serialized_end=231
+  _globals['_TENSORS']._serialized_start=234
+  _globals['_TENSORS']._serialized_end=382
 # @@protoc_insertion_point(module_scope)

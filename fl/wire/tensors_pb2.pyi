@@ -31,16 +31,18 @@ class TensorSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., scale: _Optional[float] = ..., role: _Optional[_Union[Role, str]] = ...) -> None: ...
 
 class BlobRef(_message.Message):
-    __slots__ = ("stream", "bytes", "chunks", "sha256")
+    __slots__ = ("stream", "bytes", "chunks", "sha256", "edition")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    EDITION_FIELD_NUMBER: _ClassVar[int]
     stream: str
     bytes: int
     chunks: int
     sha256: bytes
-    def __init__(self, stream: _Optional[str] = ..., bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+    edition: int
+    def __init__(self, stream: _Optional[str] = ..., bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., sha256: _Optional[bytes] = ..., edition: _Optional[int] = ...) -> None: ...
 
 class Tensors(_message.Message):
     __slots__ = ("layout", "digest", "inline", "ref", "compression")

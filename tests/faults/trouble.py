@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,9 +15,6 @@ from broker.connect import open_session
 from broker.errors import NotFound
 from broker.retry import keep_connected
 from fl.client.learner import Data
-from fl.core.data_info import DataInfo
-from fl.core.dataset import Batch, Dataset
-from fl.core.vector import Array
 from fl.main.outcome import Outcome, outcome_of
 from fl.run.events import LeaderStarted, Record, RoundCommitted, RoundOpened
 from fl.run.spec import RunSpec
@@ -27,7 +23,7 @@ from fl.submit.submission import Submission
 from tests.faults.campaign import LOOK_EVERY_S, PATIENCE_S, Told
 from tests.faults.stage import CLIENTS, data_of, make_run
 from tests.integration.parties import SOON, Parties
-from tests.integration.world import make_spec, regression, run_here, sites_of
+from tests.integration.world import Gated, make_spec, regression, run_here, sites_of
 
 T = TypeVar("T")
 
@@ -54,30 +50,6 @@ class Played:
     told: Told
     n_leaders: int
     longest_pause_s: float
-
-
-class Gated(Dataset, register=False):
-    """Samples behind a gate: whoever trains on them waits in the middle of its round until it is opened."""
-
-    name = "gated"
-
-    def __init__(self, behind: Dataset) -> None:
-        self._behind = behind
-        self.gate = threading.Event()
-
-    @property
-    def n_samples(self) -> int:
-        return self._behind.n_samples
-
-    def get_data_specs(self) -> DataInfo:
-        return self._behind.get_data_specs()
-
-    def take(self, index: "slice | Array") -> Batch:
-        assert self.gate.wait(PATIENCE_S), "nobody opened the gate"
-        return self._behind.take(index)
-
-    def describe(self) -> None:
-        return None
 
 
 class Play(Parties):

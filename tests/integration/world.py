@@ -1,6 +1,7 @@
 """Small worlds to run in: data that is made up, specs, and clients that lie."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,8 +15,9 @@ from broker.errors import Unroutable
 from fl.client.learner import Data
 from fl.client.setup import site_from_data
 from fl.client.site import Site
-from fl.core.dataset import InMemoryDataset
-from fl.core.vector import NumpyVector
+from fl.core.data_info import DataInfo as CoreInfo
+from fl.core.dataset import Batch, Dataset, InMemoryDataset
+from fl.core.vector import Array, NumpyVector
 from fl.main.embedded import run_embedded
 from fl.main.outcome import Outcome
 from fl.run.events import Record
@@ -53,6 +55,30 @@ def regression(seed: int, n: int = 40, n_features: int = N_FEATURES) -> Data:
     x, y = samples(seed, n, n_features)
     held_x, held_y = samples(seed + 1000, n, n_features)
     return Data(InMemoryDataset(x, y), InMemoryDataset(held_x, held_y))
+
+
+class Gated(Dataset, register=False):
+    """Samples behind a gate: whoever trains on them waits in the middle of its round until it is opened."""
+
+    name = "gated"
+
+    def __init__(self, behind: Dataset) -> None:
+        self._behind = behind
+        self.gate = threading.Event()
+
+    @property
+    def n_samples(self) -> int:
+        return self._behind.n_samples
+
+    def get_data_specs(self) -> CoreInfo:
+        return self._behind.get_data_specs()
+
+    def take(self, index: "slice | Array") -> Batch:
+        assert self.gate.wait(60.0), "nobody opened the gate"
+        return self._behind.take(index)
+
+    def describe(self) -> None:
+        return None
 
 
 def make_spec(*, rounds: int = 3, clients: int = 3, **changes: Any) -> RunSpec:
@@ -107,13 +133,13 @@ def _tenth(weights: NumpyVector) -> NumpyVector:
 def _as_it_is(_: object) -> None: ...
 
 
-Upload = Callable[[Session, topology.Room, TrainReply], Awaitable[None]]
+Upload = Callable[[Session, topology.Room, TrainReply, int], Awaitable[None]]
 
 
-async def upload(session: Session, room: topology.Room, reply: TrainReply) -> None:
+async def upload(session: Session, room: topology.Room, reply: TrainReply, edition: int) -> None:
     """As clients do with what is too big for a message."""
-    data = reply.update.inline
-    ref = await blob.write(session, room.stream, data, exchange=topology.UP.name, routing_key=room.key)
+    data, up = reply.update.inline, topology.UP.name
+    ref = await blob.write(session, room.stream, data, exchange=up, routing_key=room.key, edition=edition)
     reply.update.CopyFrom(referring(read_layout(reply.update.layout), ref))
 
 
@@ -173,8 +199,9 @@ class Puppet:
                 self.leader, body = envelope.sender, body_of(envelope)
                 self.heard.append(body)
                 reply = await self._reply(body)
-                if self._upload is not None and isinstance(reply, TrainReply):
-                    await self._upload(session, topology.Room(run, reply.round, self.name, self.leader), reply)
+                if self._upload is not None and isinstance(reply, TrainReply) and isinstance(body, TrainRequest):
+                    room = topology.Room(run, reply.round, self.name, self.leader)
+                    await self._upload(session, room, reply, body.edition)
                 if reply is not None:
                     await self._try_to_say(session, run, reply)
                 await delivery.ack()

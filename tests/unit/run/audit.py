@@ -45,6 +45,8 @@ class Audit:
     held: dict[Letter, Milestone] = field(default_factory=dict)
     """What is kept unacknowledged, and the decision that it waits for."""
     reached: set[Milestone] = field(default_factory=set)
+    again: set[tuple[str, RoundOpened]] = field(default_factory=set)
+    """Who has been asked again for an update, since somebody leads."""
     admitted: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     ready: set[str] = field(default_factory=set)
@@ -138,8 +140,12 @@ class Audit:
             case SendInit(client=client):
                 assert self.initialised
                 assert client in self.admitted
-            case SendRound(client=client):
+            case SendRound(client=client, edition=edition):
                 assert self.open is not None
+                assert not edition or (client, self.open) not in self.again, "nobody is asked again without end"
+                if edition:
+                    self.again.add((client, self.open))
+                    self.reached.add(f"{client} is out")
                 assert client in self.open.participants
             case SendStop(client=client):
                 assert self.ended is not None
@@ -221,7 +227,7 @@ class Audit:
     def _lead(self, leader: str) -> None:
         """What the leader before held comes again."""
         self.leader, self.letter, self.folding, self.closed = leader, None, None, False
-        self.held, self.answered, self.stopped = {}, {}, set()
+        self.held, self.answered, self.stopped, self.again = {}, {}, set(), set()
 
     def _admit(self, names: list[str], refused: list[str]) -> None:
         register = self.spec.run.registration

@@ -128,9 +128,9 @@ class AnyEvents(RuleBasedStateMachine):
         self.leader.take(ClientFailed(client, trouble, "a failure", round_, base))
 
     @precondition(lambda self: self.leader.state.open is not None)
-    @rule(client=NAMES)
-    def prove_unusable(self, client: str) -> None:
-        self.leader.take(UpdateUnusable(client, "no numbers"))
+    @rule(client=NAMES, again=st.booleans())
+    def prove_unusable(self, client: str, again: bool) -> None:
+        self.leader.take(UpdateUnusable(client, "no numbers", again))
 
     # ---- what the leader observes ----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from fl.run.events import (
     Trouble,
     UpdateUnusable,
 )
-from tests.unit.run.histories import W, a_spec, evaluating, join, out, reply, scored, training
+from tests.unit.run.histories import W, a_spec, evaluating, join, opened, out, reply, scored, training
 from tests.unit.run.tables import Row, check, failed, farewell, table
 
 ANY = a_spec(register=3)
@@ -64,16 +64,44 @@ def failure(client: str, *, round_: int = 1, base: bytes = W[0].digest) -> Clien
         (out("b", "out of memory"), fold("a", "c")),
     ),
     Row(
-        "an update that proves unusable while others are awaited is logged",
+        "an update that proves unusable while others are awaited is asked for again",
         ANY,
         (*OPEN, reply("b")),
         UpdateUnusable("b", "not finite"),
-        (out("b", "not finite"),),
+        (SendRound("b", edition=1),),
     ),
     Row(
-        "one that proves unusable in the fold is logged, and the others are folded again",
+        "so is one that proves unusable in the fold of a round that waits for all",
         ANY,
         (*OPEN, reply("c"), reply("a"), reply("b")),
+        UpdateUnusable("b", "not finite"),
+        (SendRound("b", edition=1),),
+    ),
+    Row(
+        "one that has come to no harm on the way is not asked for again",
+        ANY,
+        (*OPEN, reply("c"), reply("a"), reply("b")),
+        UpdateUnusable("b", "not finite", again=False),
+        (out("b", "not finite"), fold("a", "c")),
+    ),
+    Row(
+        "when it has come again, all are folded",
+        ANY,
+        (*OPEN, reply("c"), reply("a"), reply("b"), UpdateUnusable("b", "not finite")),
+        reply("b"),
+        (Hold(), fold("a", "b", "c")),
+    ),
+    Row(
+        "the second time it is logged, and the others are folded",
+        ANY,
+        (*OPEN, reply("c"), reply("a"), reply("b"), UpdateUnusable("b", "not finite"), reply("b")),
+        UpdateUnusable("b", "not finite still"),
+        (out("b", "not finite still"), fold("a", "c")),
+    ),
+    Row(
+        "where the deadline may have passed it is logged the first time",
+        ANY,
+        (*OPEN[:-1], opened(1, "a", "b", "c", deadline_s=30.0), reply("c"), reply("a"), reply("b")),
         UpdateUnusable("b", "not finite"),
         (out("b", "not finite"), fold("a", "c")),
     ),

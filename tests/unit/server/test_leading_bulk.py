@@ -9,7 +9,7 @@ from broker import topology
 from broker.base import Binding, Declarable, Message, Queue, QueueCount, Session, Stream, Subscription
 from broker.errors import ConnectionLost
 from fl.core.vector import NumpyVector
-from fl.run.events import Kind, LeaderStarted, RoundCommitted, Status
+from fl.run.events import Kind, LeaderStarted, RoundCommitted
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import DataInfo
 from tests.integration.parties import Parties, stored, until_looked_at
@@ -183,34 +183,3 @@ async def test_a_run_with_bulk_weights_leaves_its_log_and_its_final_weights(memo
     shared = {"fl.runs", "fl.dead", "fl.client.ant", "fl.client.slow"}
     assert left - weights == shared | {topology.run_log(run)}
     assert len(weights) == 1
-
-
-async def test_an_update_that_is_gone_before_its_turn_is_left_out_and_the_round_goes_on(memory_url: str) -> None:
-    # Given a round in which one client's bulk has come, and that of another one before it is awaited
-    ant = Puppet("ant", info=INFO, weights=START)
-    ant.withhold(1)
-    (bee,) = await sites_of({"bee": TWO["bee"]})
-    async with Parties(memory_url) as parties:
-        submission = await parties.submit(make_spec(rounds=1, clients=2), START)
-        replies = Binding("replies", topology.UP.name, f"{submission.run}.bee.train_reply")
-        await parties.owner.declare(Queue(replies.queue), replies)
-        parties.worker()
-        parties.daemon(bee)
-        parties.puppet(ant, submission.run)
-        await until(lambda: ant.was_asked(1))
-        await until_looked_at(parties, replies)
-
-        # When the bulk disappears before it is in the sum
-        room = topology.Room(submission.run, 1, "bee", await parties.leader(submission))
-        await parties.owner.delete(room.stream)
-        ant.let_go(1)
-        outcome = await parties.outcome(submission)
-
-        # Then
-        records = await parties.records(submission)
-        (committed,) = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
-        assert outcome.status is Status.FINISHED
-        assert [one.client for one in committed.participants] == ["ant"]
-        assert [(note.client, "deleted or never written" in note.reason) for note in committed.dropped] == [
-            ("bee", True)
-        ]
