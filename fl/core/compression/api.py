@@ -41,7 +41,10 @@ class Compression(Registered, ABC, register=False):
 
     @abstractmethod
     def float_nbytes(self, trainable: Layout) -> int:
-        """What head and cells of these tensors' floats take, whatever their values."""
+        """What head and cells of these tensors' floats take, whatever their values.
+
+        Without a look at each cell: the layout may be one that a stranger made up, of any number of them.
+        """
 
     @abstractmethod
     def compress(self, values: Array, trainable: Layout, into: memoryview) -> None:
@@ -78,9 +81,13 @@ class Compression(Registered, ABC, register=False):
         return Decoder(self, layout)
 
     def decode(self, layout: Layout, payload: Bytes) -> NumpyVector:
-        """The vector of a whole payload. Raises `ValueError` saying what is wrong with it."""
-        flat = np.empty(layout.float_size, layout.float_dtype)
+        """The vector of a whole payload. Raises `ValueError` saying what is wrong with it.
+
+        This reserves the memory that `layout` asks for, which may be far more than the payload's.
+        """
         decoder = self.decoder(layout)
+        decoder.check_whole(payload)
+        flat = np.empty(layout.float_size, layout.float_dtype)
         for start, values in decoder.feed(payload):
             flat[start : start + len(values)] = values
         return NumpyVector(layout, flat, decoder.finish())
@@ -96,9 +103,6 @@ class CellwiseCompression(Compression, register=False):
     @abstractmethod
     def squeeze(self, values: Array, into: memoryview) -> None:
         """Write the cell of these values."""
-
-    def float_nbytes(self, trainable: Layout) -> int:
-        return sum(cell.nbytes for cell in self.cells_of(trainable))
 
     def compress(self, values: Array, trainable: Layout, into: memoryview) -> None:
         at = 0

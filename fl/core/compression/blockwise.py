@@ -38,6 +38,10 @@ class Int8(CellwiseCompression):
             raise ConfigError(f"{self.name}: block is {block}: use a whole number from 1 to {CELL}")
         self.block = block
 
+    def float_nbytes(self, trainable: Layout) -> int:
+        n_blocks = sum(-(-size // self.block) for size in trainable.float_sizes)
+        return trainable.float_size + n_blocks * SCALE_NBYTES
+
     def cells_of(self, trainable: Layout) -> Iterator[Cell]:
         start = 0
         for size in trainable.float_sizes:

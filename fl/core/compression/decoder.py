@@ -41,6 +41,12 @@ class Decoder:
         self._parts = self._plan()
         self._part = next(self._parts, None)
 
+    def check_whole(self, payload: Bytes) -> None:
+        """Raise `ValueError` unless the payload is as long as that of these tensors."""
+        nbytes = memoryview(payload).nbytes
+        if nbytes != self._nbytes:
+            raise ValueError(f"{self._what()}: {nbytes} came")
+
     def feed(self, chunk: Bytes) -> Iterator[Piece]:
         """The floats that are complete with this chunk, to be used before `chunk` changes; take all of them.
 

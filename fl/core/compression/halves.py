@@ -33,6 +33,9 @@ class _Half(CellwiseCompression, register=False):
     def widen(self, items: Array) -> Array:
         """Floats of 4 bytes or fewer, exactly what the items stand for."""
 
+    def float_nbytes(self, trainable: Layout) -> int:
+        return 2 * trainable.float_size
+
     def cells_of(self, trainable: Layout) -> Iterator[Cell]:
         return even_cells(0, trainable.float_size, item_nbytes=2)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 
@@ -13,9 +14,9 @@ from fl.core.layout import FLOATS, Layout
 from fl.core.vector import Array
 from fl.errors import ConfigError
 
-PLACE_NBYTES = 2
+PLACE_NBYTES: Final = 2
 """A place within a cell, whose start is known: so vectors may have any number of floats."""
-COUNT_NBYTES = 2
+COUNT_NBYTES: Final = 2
 
 
 class TopK(Compression):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fl.core.compression.api import CellwiseCompression
 from fl.core.compression.cells import Bytes, Cell, exact_cells, read_exact, write_exact
-from fl.core.layout import Layout
+from fl.core.layout import FLOATS, Layout
 from fl.core.vector import Array, NumpyVector
 
 
@@ -19,6 +19,9 @@ class Uncompressed(CellwiseCompression):
 
     def decode(self, layout: Layout, payload: Bytes) -> NumpyVector:
         return NumpyVector.unpack(layout, payload)
+
+    def float_nbytes(self, trainable: Layout) -> int:
+        return FLOATS[trainable.float_dtype] * trainable.float_size
 
     def cells_of(self, trainable: Layout) -> Iterator[Cell]:
         return exact_cells(0, trainable.float_size, trainable.float_dtype)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl.core.compression import Bfloat16, Compression, Float16, Int8, TopK, Uncompressed
-from fl.core.vector import NumpyVector, Role
+from fl.core.vector import Layout, NumpyVector, Role, TensorSpec
 from fl.errors import ConfigError
 from tests.unit.core.compression_vectors import DTYPES, floats, in_chunks, network, normal, vector
 
@@ -147,6 +147,25 @@ def test_a_payload_that_goes_on_after_its_end_is_refused(compression: Compressio
 
     with pytest.raises(ValueError, match=f"{compression.name}: these tensors take {len(payload)} bytes: at least"):
         list(decoder.feed(b"."))
+
+
+@every
+@pytest.mark.parametrize("change", [b"", b".."])
+def test_a_whole_payload_of_another_length_is_refused(compression: Compression, change: bytes) -> None:
+    tensors = network()
+    payload = bytes(compression.encode(tensors))[:-1] + change
+
+    with pytest.raises(ValueError, match=f"these tensors take {len(payload) + 1 - len(change)} bytes"):
+        compression.decode(tensors.layout, payload)
+
+
+@every
+def test_a_made_up_layout_of_any_size_is_refused_at_once(compression: Compression) -> None:
+    # Given tensors that no memory holds, and of whose cells nobody lives to see the last
+    layout = Layout((TensorSpec("w", "float32", (2**30, 2**30)),))
+
+    with pytest.raises(ValueError, match="these tensors take"):
+        compression.decode(layout, b"few bytes")
 
 
 @every
