@@ -95,7 +95,8 @@ class Crowd:
         """For rounds that draw nothing: making a generator takes as long as a step."""
 
     def initialise(self, shared: Shared) -> None:
-        """Build the model. Raises `FluffleError` where it does not fit the data: then it fits nobody's."""
+        """Build the model, once. Raises `FluffleError` where it does not fit the data: then it fits nobody's."""
+        assert self._learner is None, "all clients are there from the beginning"
         learner = TurnLearner(self._spec, shared, next(iter(self.clients.values())), run=self._run_key)
         self._seats = {
             name: Seat(client, self._seed_of(name), learner.fresh_state()) for name, client in self.clients.items()
@@ -112,12 +113,12 @@ class Crowd:
         if trained is not None:
             return trained
         with _in_words():
-            return self._serve(name).train(round_, weights, counted=counted, aux=aux)
+            return self._serve(name).train(round_, weights, counted=self._known(name, counted), aux=aux)
 
     def evaluate(self, name: str, weights: NumpyVector, *, counted: int) -> EvaluateResult:
         """One client's evaluation. Raises `Unable`."""
         with _in_words():
-            return self._serve(name).evaluate(weights, counted=counted)
+            return self._serve(name).evaluate(weights, counted=self._known(name, counted))
 
     def _linear_round(self, name: str, round_: int, weights: NumpyVector) -> Trained | None:
         """The same round without a learner; None where it takes one."""
@@ -127,6 +128,10 @@ class Crowd:
         draws = self._linear.draws
         rng = round_generator(self._seats[name].seed, run=self._run_key, round_=round_) if draws else self._idle
         return self._linear.train(samples, weights, rng)
+
+    def _known(self, name: str, counted: int) -> int:
+        """The round after which a client's own state goes on; rounds without a learner leave none, and need none."""
+        return 0 if name in self._prepared else counted
 
     def _serve(self, name: str) -> TurnLearner:
         assert self._learner is not None, "a crowd is initialised before it is asked for anything"

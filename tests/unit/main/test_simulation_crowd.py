@@ -63,6 +63,15 @@ def test_noise_that_has_no_seed_is_another_for_each_client() -> None:
     assert noisy[0] != noisy[1]
 
 
+def test_a_client_that_needs_no_state_is_not_told_to_have_lost_it(caplog: pytest.LogCaptureFixture) -> None:
+    crowd, start = crowd_of([], "ant")
+
+    crowd.train("ant", 1, start, counted=0, aux={})
+    crowd.evaluate("ant", start, counted=1)
+
+    assert caplog.records == []
+
+
 def test_what_a_client_cannot_do_is_told_in_one_line() -> None:
     crowd, start = crowd_of([], "ant", batch_size=9)
 
