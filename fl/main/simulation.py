@@ -71,8 +71,8 @@ def simulate(
 ) -> Outcome:
     """Run `spec` to its end with these clients, from `weights` where the model does not make its own.
 
-    `on_event` hears of each record. A run that fails, as one whose model does not fit the data, says why in its outcome.
-    Raises `ConfigError` for one that waits for more clients than there are.
+    `on_event` hears of each record. A run that fails, as where the model does not fit the data, says why in its
+    outcome. Raises `ConfigError` for one that waits for more clients than there are.
     """
     simulation = Simulation(spec, clients, weights=weights, run=run or f"{spec.name}-{uuid4().hex[:6]}")
     return simulation.play(on_event)
