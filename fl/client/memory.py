@@ -49,12 +49,12 @@ class OwnMemory:
             self._buffers[span.start] = bytearray(n_bytes)
         except MemoryError:
             raise no_memory(n_bytes, "this process gets no more from the system") from None
-        self._end += max(n_bytes, 1)
+        self._end += max(n_bytes, 1)  # where a span starts is its name here, and each has another
         return span
 
     def view(self, span: Span) -> memoryview:
-        buffer = self._buffers.get(span.start, b"")
-        if not isinstance(buffer, bytearray) or len(buffer) != span.size:
+        buffer = self._buffers.get(span.start)
+        if buffer is None or len(buffer) != span.size:
             raise nowhere(span)
         return memoryview(buffer)
 

@@ -29,11 +29,11 @@ from tests.integration.trainer_parts import (
     Asker,
     asked,
     memories,
-    no_file_above,
     site_with_process,
     weights_of,
 )
 from tests.integration.world import make_spec, run_here, until
+from tests.scarcity import no_file_above
 
 SCAFFOLD = {
     "client_opt": {"lrate": 0.0001, "modules": ["scaffold-client"]},

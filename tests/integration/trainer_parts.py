@@ -1,8 +1,7 @@
 """One site's part in a run, asked as a leader does: bulk in streams, answers looked up where they refer to."""
 
-import resource
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -116,14 +115,3 @@ def memories(pid: int | str = "self") -> list[str]:
     files = [str(link.readlink()) for link in (process / "fd").iterdir() if link.is_symlink()]
     maps = (process / "maps").read_text().splitlines()
     return [line for line in (*files, *maps) if "fluffle-trainer" in line]
-
-
-@contextmanager
-def no_file_above(n_bytes: int) -> Iterator[None]:
-    """As where the system gives no more memory; processes that run already do not notice."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
