@@ -25,7 +25,7 @@ from fl.server.post import Post
 from fl.server.run_log import RunLog
 from fl.server.shelf import Shelf
 from fl.server.telling import tell
-from fl.server.workbench import Forgotten, Stuck, Workbench
+from fl.server.workbench import Forgotten, Workbench
 from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
 
@@ -86,10 +86,6 @@ class Hands:
         self.dropped["dead letter"] += 1
         self._log.warning("message_rejected", key=delivery.routing_key, reason=reason)
         await bury(self.session, delivery, queue=topology.run_queue(self._run), reason=reason)
-
-    def reply_of(self, client: str) -> Delivery:
-        """What a client has sent to the open round."""
-        return self._replies[client].delivery
 
     def lighten(self) -> None:
         """Let go of what is in the sum; the broker has it still, and delivers it again to whoever leads next."""
@@ -177,7 +173,7 @@ class Hands:
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # results are looked at as a whole
                 yield
-        except (FluffleError, BrokerError, Forgotten, Stuck, Unusable):
+        except (FluffleError, BrokerError, Forgotten, Unusable):
             raise
         except Exception as error:  # a model, an aggregator or a metric may raise anything
             self._log.exception("computation_failed", of=of)

@@ -21,7 +21,7 @@ from fl.server.letters import Letter, open_letter, read_event, sender_of
 from fl.server.post import Item, Post
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, RunLog, RunOver
-from fl.server.workbench import Forgotten, Stuck
+from fl.server.workbench import Forgotten
 from fl.tasks import together
 from fl.wire.runs import Submitted
 
@@ -70,7 +70,7 @@ async def lead(
             while not hands.closed:
                 post.awaited = state.awaiting
                 item = await post.next()
-                with _blaming(item, hands, quarantine, log):
+                with _blaming(item, quarantine, log):
                     state = await _handle(item, state, hands=hands, baton=baton, quarantine=quarantine)
                 hands.lighten()
             for helper in helpers:
@@ -91,14 +91,11 @@ def _first(state: RunState) -> tuple[Command, ...]:
 
 
 @contextmanager
-def _blaming(item: Item, hands: Hands, quarantine: Quarantine, log: EventLog) -> Iterator[None]:
+def _blaming(item: Item, quarantine: Quarantine, log: EventLog) -> Iterator[None]:
     """Lead again where a message breaks the handling of it, so that nothing is half done, and remember which it was."""
     try:
         yield
     except Forgotten as error:
-        raise StartOver(str(error)) from error
-    except Stuck as error:
-        quarantine.note(hands.reply_of(error.client), error)
         raise StartOver(str(error)) from error
     except Late as error:
         if isinstance(item, TimeUp | TimePassed | ClientsGone):

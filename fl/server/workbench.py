@@ -17,20 +17,12 @@ from fl.run.commands import CompleteWeights, Fold
 from fl.run.events import Folded, StartFailed, WeightsCompleted
 from fl.run.state import OpenRound, RunState
 from fl.server.fold import NOBODY_TRAINED, Descent, evaluated, updated
-from fl.server.intake import Intake
+from fl.server.intake import Intake, Unusable
 from fl.server.letters import Letter
 from fl.server.shelf import Shelf
 from fl.wire.bulk import fetch, pour
 from fl.wire.messages_pb2 import EvaluateReply, TrainReply
 from fl.wire.tensors import open_parcel, read_layout
-
-
-class Stuck(Exception):
-    """The bulk of one client's reply does not come, though the broker has it."""
-
-    def __init__(self, client: str, cause: Late) -> None:
-        self.client = client
-        super().__init__(str(cause))
 
 
 class Forgotten(Exception):
@@ -72,8 +64,8 @@ class Workbench:
     async def take_in(self, state: RunState, replies: Mapping[str, Letter]) -> tuple[str, ...]:
         """Add those updates to the sum whose turn has come: before them nobody is awaited any more.
 
-        Returns whose they were, if their messages had them inside. Raises `Unusable` and `Stuck`, and the sum is begun
-        anew then; `Forgotten` where it cannot be.
+        Returns whose they were, if their messages had them inside. Raises `Unusable`, and the sum is begun anew
+        then; `Forgotten` where it cannot be.
         """
         before = self._intake.clients if self._intake is not None else ()
         ready, awaiting = [], state.awaiting
@@ -113,7 +105,7 @@ class Workbench:
             try:
                 await intake.take(client, reply)
             except Late as error:
-                raise Stuck(client, error) from error
+                raise Unusable(client, f"its update does not come: {error}", again=True) from error
         self._intake = intake
         return intake
 
