@@ -9,7 +9,9 @@ from tests.bench.rows import Row
 
 FLOOR: Final = "RabbitMQ, bytes only"
 OURS: Final = "Fluffle, over RabbitMQ"
-TUNED: Final = "declearn gRPC, heartbeat 0.01 s"
+TUNED: Final = ("declearn gRPC, heartbeat 0.01 s", "declearn websockets, heartbeat 0.01 s")
+OVERS: Final = {FLOOR: (FLOOR,), "declearn tuned, the faster": TUNED}
+"""What ours is compared with: of several the fastest."""
 
 
 @dataclass(slots=True)
@@ -35,15 +37,16 @@ class Results:
         return Figures.merged(parts)
 
     def ratio(self, row: Row, label: str, over: str) -> float | None:
-        """Of medians. None where one of the two is missing."""
-        one, other = self.of(row, label), self.of(row, over)
-        return None if one is None or other is None else one.median_s / other.median_s
+        """Of medians, over one of `OVERS`. None where one of the two is missing."""
+        one = self.of(row, label)
+        others = [other.median_s for name in OVERS[over] if (other := self.of(row, name)) is not None]
+        return None if one is None or not others else one.median_s / min(others)
 
     def ratios(self) -> Iterator[tuple[str, str]]:
-        """Which contestants are to be compared: each of ours with the floor, and with a peer that is at its best."""
+        """What is to be compared: each of ours over the broker, with each of `OVERS` that took part."""
         for label in self.labels:
             if label.startswith(OURS):
-                yield from ((label, over) for over in (FLOOR, TUNED) if over in self.labels)
+                yield from ((label, over) for over, names in OVERS.items() if set(names) & set(self.labels))
 
     def to_json(self) -> list[dict[str, object]]:
         return [self._row_json(row) for row in self.rows]
@@ -53,10 +56,7 @@ class Results:
         for label in self.labels:
             figures = self.of(row, label)
             if figures is not None:
-                ratios = {
-                    "over_floor": self.ratio(row, label, FLOOR),
-                    "over_declearn_tuned": self.ratio(row, label, TUNED),
-                }
+                ratios = {f"over {over}": self.ratio(row, label, over) for over in OVERS}
                 contestants[label] = figures.to_json() | ratios
             elif (row, label) in self.failures:
                 contestants[label] = {"failed": self.failures[row, label]}
