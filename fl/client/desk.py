@@ -129,7 +129,7 @@ class Desk:
         answer = TrainerAnswer(train=reply)
         if trained.payload is not None:
             self._hand_over(answer, trained.update.layout, trained.payload)
-        elif in_memory:
+        elif in_memory and trained.update.layout.nbytes > INLINE_BYTES:
             _refer(answer, "update", trained.update.layout, call.spans["weights"])
         else:
             answer.train.update.CopyFrom(inline(trained.update))

@@ -44,7 +44,6 @@ class LightClient:
 
     async def take_part(self) -> None:
         """Join, and answer until the run is over."""
-        await self.session.declare(*topology.client(self.name))
         async with await self.session.consume(topology.client_queue(self.name), prefetch=4) as requests:
             await self._say(JoinRequest(data_info=DataInfo(n_samples=1)))
             async for delivery in requests:
@@ -92,6 +91,8 @@ class LightClient:
 async def crowd(url: str, run: str, names: list[str]) -> None:
     session = await open_session(url, name=f"crowd of {len(names)}")
     try:
+        for name in names:  # a broker makes a queue in some ten milliseconds, and all at once would wait too long
+            await session.declare(*topology.client(name))
         async with asyncio.TaskGroup() as group:
             for name in names:
                 group.create_task(LightClient(session, run, name).take_part())

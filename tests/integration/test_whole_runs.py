@@ -133,3 +133,19 @@ async def test_momentum_at_the_server_goes_on_from_round_to_round(memory_url: st
         model.apply_updates(NumpyVector(gradient.layout, velocity.copy()))
     assert outcome.weights is not None
     np.testing.assert_allclose(outcome.weights.flat, model.get_weights().flat, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("compression", ["none", "bf16"])
+@pytest.mark.parametrize("n_features", [1_000, 12_000, 50_000])
+async def test_weights_may_come_inside_a_message_or_in_a_stream_whichever_way_the_updates_go(
+    memory_url: str, n_features: int, compression: str
+) -> None:
+    """Submitted weights are in a stream from 16 KiB on, those of a round from 256 KiB on, compressed updates later."""
+    data = {name: regression(seed, n=2, n_features=n_features) for seed, name in enumerate(("ant", "bee"))}
+    spec = make_spec(rounds=2, clients=2, evaluate=False, compression=compression)
+    start = NumpyVector.from_arrays({"coef": np.zeros((1, n_features)), "intercept": np.zeros(1)})
+
+    outcome, records = await run_here(memory_url, spec, data, weights=start)
+
+    assert outcome.status is Status.FINISHED
+    assert [len(one.participants) for one in of_kind(records, RoundCommitted)] == [2, 2]

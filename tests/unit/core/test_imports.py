@@ -8,6 +8,7 @@ import pytest
 SERVER = [
     "aggregator",
     "checkpoint",
+    "compression",
     "data_info",
     "device",
     "early_stopping",
