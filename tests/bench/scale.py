@@ -59,7 +59,7 @@ def weights_of(n_bytes: int) -> NumpyVector:
 @contextmanager
 def process(*words: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A Python process that ends with the block."""
-    running = subprocess.Popen([sys.executable, "-m", *words])  # noqa: S603  # a module of ours
+    running = subprocess.Popen([sys.executable, "-m", *words])  # a module of ours
     try:
         yield running
     finally:
@@ -106,7 +106,7 @@ async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int) -> dict[str, f
 def crowd_of(url: str, run: str, edges: list[tuple[int, int]]) -> Iterator[list[int]]:
     """Processes of light clients; their ids."""
     words = [sys.executable, "-m", "tests.bench.crowd", url, run]
-    started = [subprocess.Popen([*words, str(first), str(last)]) for first, last in edges]  # noqa: S603  # ours
+    started = [subprocess.Popen([*words, str(first), str(last)]) for first, last in edges]
     try:
         yield [one.pid for one in started]
     finally:
