@@ -9,10 +9,9 @@ from fl.core.optimizer import Optimizer
 from fl.core.optimizer.aux import pack_aux, unpack_aux
 from fl.core.training import EvaluateResult
 from fl.core.vector import NumpyVector
-from fl.errors import RunFailed
 from fl.run.events import ClientResult
 from fl.run.spec import RunSpec, compression_of
-from fl.server.fold import NOBODY_TRAINED, aggregator_of, merged, updated
+from fl.server.fold import NOBODY_TRAINED, aggregator_of, finite, merged, updated
 from fl.wire.messages_pb2 import EvaluateReply
 from fl.wire.tensors import inline
 
@@ -45,14 +44,7 @@ class TrainingSum:
         update = self._fold.finish()
         if update is None:
             return weights, NOBODY_TRAINED
-        new = updated(weights, update, optimizer, aux=self._aux, round_=round_)
-        name = new.first_nonfinite()
-        if name is not None:
-            raise RunFailed(
-                f"round {round_} diverged: the sum of the clients' updates, each of them finite, leaves tensor "
-                f"{name!r} with values that are NaN or infinite: use smaller learning rates"
-            )
-        return new, ""
+        return finite(updated(weights, update, optimizer, aux=self._aux, round_=round_), round_), ""
 
     def _add(self, client: str, trained: Trained) -> None:
         done, update = trained.result, trained.update
@@ -67,10 +59,7 @@ class TrainingSum:
     def _add_aux(self, client: str, told: Mapping[str, Sum]) -> None:
         packed = pack_aux(told)
         assert packed is not None, "somebody tells something"
-        try:
-            self._aux = merged(self._aux, unpack_aux(packed, self._trainable))
-        except ValueError as error:
-            raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
+        self._aux = merged(self._aux, unpack_aux(packed, self._trainable), of=client)
 
 
 def as_received(aux: NumpyVector, layout: Layout) -> dict[str, Sum]:

@@ -15,6 +15,7 @@ from fl.core.mergeable import PartwiseSum, Sum
 from fl.core.metrics import MetricSet
 from fl.core.optimizer import Optimizer
 from fl.core.vector import Array, NumpyVector, Role, chunks
+from fl.errors import RunFailed
 from fl.run.events import ClientResult, MetricValue
 from fl.run.spec import RunSpec
 from fl.wire.messages_pb2 import EvaluateReply
@@ -73,9 +74,24 @@ class Descent:
         return NumpyVector(self._layout, self._flat, others)
 
 
-def merged(total: Mapping[str, Sum], part: Mapping[str, Sum]) -> dict[str, Sum]:
-    """What optimizers have sent so far, and what one more has. Raises `ValueError` where fields differ."""
-    return {**total, **{name: total[name].merge(one) if name in total else one for name, one in part.items()}}
+def finite(weights: NumpyVector, round_: int) -> NumpyVector:
+    """The weights after a round. Raises `RunFailed` where they are no numbers."""
+    name = weights.first_nonfinite()
+    if name is not None:
+        raise RunFailed(
+            f"round {round_} diverged: the sum of the clients' updates, each of them finite, leaves tensor {name!r} "
+            "with values that are NaN or infinite: use smaller learning rates, or an aggregator such as trimmed-mean "
+            "that leaves out what is far from the others"
+        )
+    return weights
+
+
+def merged(total: Mapping[str, Sum], part: Mapping[str, Sum], *, of: str) -> dict[str, Sum]:
+    """What optimizers have sent, with what that of one more client has. Raises `RunFailed` where fields differ."""
+    try:
+        return {**total, **{name: total[name].merge(one) if name in total else one for name, one in part.items()}}
+    except ValueError as error:
+        raise RunFailed(f"what the clients' optimizers sent does not go together: {of}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from fl.core.mergeable import Sum
 from fl.core.optimizer import Optimizer
 from fl.core.optimizer.aux import unpack_aux
 from fl.core.vector import Array, chunks
-from fl.errors import BadMessage, RunFailed
+from fl.errors import BadMessage
 from fl.run.events import ClientResult
 from fl.run.spec import RunSpec, compression_of
 from fl.server.fold import aggregator_of, merged
@@ -95,10 +95,7 @@ class Intake:
             await in_thread(asked.process_aux_var, {module: one.finish() for module, one in told.items()})
         except (BadMessage, ValueError) as error:
             raise self._unusable(client, f"what its optimizer sent is not usable: {error}") from None
-        try:
-            self.aux = await in_thread(merged, self.aux, told)
-        except ValueError as error:
-            raise RunFailed(f"what the clients' optimizers sent does not go together: {client}: {error}") from None
+        self.aux = await in_thread(lambda: merged(self.aux, told, of=client))
 
     def _unusable(self, client: str, reason: str) -> Unusable:
         return Unusable(client, reason, again=self.is_bulk)

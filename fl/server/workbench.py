@@ -16,7 +16,7 @@ from fl.errors import BadMessage, FluffleError, RunFailed
 from fl.run.commands import CompleteWeights, Fold
 from fl.run.events import Folded, StartFailed, WeightsCompleted
 from fl.run.state import OpenRound, RunState
-from fl.server.fold import NOBODY_TRAINED, Descent, evaluated, updated
+from fl.server.fold import NOBODY_TRAINED, Descent, evaluated, finite, updated
 from fl.server.intake import Intake, Unusable
 from fl.server.letters import Letter
 from fl.server.shelf import Shelf
@@ -131,7 +131,7 @@ class Workbench:
                 optimizer.start_round(None, round_ - 1)
                 descent = Descent(total, read_layout(before.layout), rate=optimizer.take_rate())
                 others = await pour(self._session, before, descent.take)
-                return await in_thread(_finite, descent.weights(others), round_), ""
+                return await in_thread(finite, descent.weights(others), round_), ""
             weights = await fetch(self._session, before)
         except BadMessage as error:
             raise _unreadable(state, error) from None
@@ -139,7 +139,7 @@ class Workbench:
         if update is None:
             return weights, NOBODY_TRAINED
         new = await in_thread(lambda: updated(weights, update, optimizer, aux=intake.aux, round_=round_))
-        return await in_thread(_finite, new, round_), ""
+        return await in_thread(finite, new, round_), ""
 
     # ---- evaluation ------------------------------------------------------------------------------------------------
 
@@ -147,18 +147,6 @@ class Workbench:
         told = ((client, replies[client].body) for client in command.clients)
         result = evaluated(state.spec, [(client, reply) for client, reply in told if isinstance(reply, EvaluateReply)])
         return Folded(result.results, loss=result.loss, metrics=result.metrics)
-
-
-def _finite(weights: NumpyVector, round_: int) -> NumpyVector:
-    """Raises `RunFailed` where they are no numbers."""
-    name = weights.first_nonfinite()
-    if name is not None:
-        raise RunFailed(
-            f"round {round_} diverged: the sum of the clients' updates, each of them finite, leaves tensor {name!r} "
-            "with values that are NaN or infinite: use smaller learning rates, or an aggregator such as trimmed-mean "
-            "that leaves out what is far from the others"
-        )
-    return weights
 
 
 def _unreadable(state: RunState, error: Exception) -> RunFailed:
