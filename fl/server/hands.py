@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -30,6 +31,10 @@ from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
 
 Clock = Callable[[], float]
+
+
+LIGHT_BYTES: Final = 16 * 1024
+"""Up to here a message stays in memory as long as it is held, so that a sum can be made again without asking again."""
 
 
 class Hands:
@@ -91,7 +96,7 @@ class Hands:
         """Let go of what is in the sum; the broker has it still, and delivers it again to whoever leads next."""
         for client in self._taken:
             letter = self._replies.get(client)
-            if letter is not None:
+            if letter is not None and len(letter.delivery.message.body) > LIGHT_BYTES:
                 letter.delivery.message = replace(letter.delivery.message, body=b"")
                 self._replies[client] = replace(letter, body=None)
         self._taken.clear()

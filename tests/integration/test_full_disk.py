@@ -12,8 +12,8 @@ from tests.integration.processes import fluffle
 from tests.integration.site_files import data_in, file_of, site_in
 from tests.integration.world import Puppet, make_spec, of_kind, run_here, until
 
-N_FEATURES = 60_000
-"""Half a megabyte of state after each round."""
+N_FEATURES = 30_000
+"""A quarter of a megabyte of state after each round, and weights that need no shared memory, which is a file too."""
 
 FULL_BYTES = 200_000
 """The most that a file may hold while the disk counts as full: enough for a log, and for a seed."""

@@ -44,6 +44,8 @@ class Audit:
     """The one being handled."""
     held: dict[Letter, Milestone] = field(default_factory=dict)
     """What is kept unacknowledged, and the decision that it waits for."""
+    aside: dict[Letter, Milestone] = field(default_factory=dict)
+    """Replies that do not count after all, which may go once that is so."""
     reached: set[Milestone] = field(default_factory=set)
     again: set[tuple[str, RoundOpened]] = field(default_factory=set)
     """Who has been asked again for an update, since somebody leads."""
@@ -109,15 +111,16 @@ class Audit:
 
     def _put_aside(self, client: str) -> None:
         """What a client had answered does not count; its letter may go once that is in the log."""
-        letter = self.answered.pop(client, None)
+        self.letter, letter = None, self.answered.pop(client, None)
         if letter is not None:
             self.folding = None
-            self.held[letter] = f"{client} is out"
+            self.held.pop(letter, None)
+            self.aside[letter] = f"{client} is out"
             self.reached.discard(f"{client} is out")
 
     def _settle(self, letters: tuple[Letter, ...]) -> None:
         for letter in letters:
-            milestone = self.held.pop(letter, None)
+            milestone = self.held.pop(letter, self.aside.pop(letter, None))
             durable = milestone is None or milestone in self.reached or self.ended is not None
             assert durable, f"{letter.event} was acknowledged before {milestone} was in the log"
 
@@ -227,7 +230,7 @@ class Audit:
     def _lead(self, leader: str) -> None:
         """What the leader before held comes again."""
         self.leader, self.letter, self.folding, self.closed = leader, None, None, False
-        self.held, self.answered, self.stopped, self.again = {}, {}, set(), set()
+        self.held, self.aside, self.answered, self.stopped, self.again = {}, {}, {}, set(), set()
 
     def _admit(self, names: list[str], refused: list[str]) -> None:
         register = self.spec.run.registration
