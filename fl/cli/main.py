@@ -24,6 +24,11 @@ broker_app = typer.Typer(help="A private RabbitMQ for development.", no_args_is_
 app.add_typer(broker_app, name="broker")
 app.add_typer(dead_app, name="dead")
 
+# How data are dealt, to virtual clients and into files alike.
+Alpha = Annotated[float | None, typer.Option(help="By dirichlet: the smaller, the less alike.  \\[default: 0.5]")]
+LabelsPerClient = Annotated[int | None, typer.Option(help="By label: how many each has.  \\[default: 2]")]
+Sigma = Annotated[float | None, typer.Option(help="By size: deviation of the sizes' logarithms.  \\[default: 1]")]
+
 
 def _show_version(wanted: bool) -> None:  # typer calls it with the option's value
     if wanted:
@@ -79,13 +84,9 @@ def simulate(
     ] = None,
     *,
     by: Annotated[str, typer.Option(help="How to deal: iid, label, dirichlet or size.")] = "iid",
-    alpha: Annotated[
-        float | None, typer.Option(help="By dirichlet: the smaller, the less alike.  \\[default: 0.5]")
-    ] = None,
-    labels_per_client: Annotated[int | None, typer.Option(help="By label: how many each has.  \\[default: 2]")] = None,
-    sigma: Annotated[
-        float | None, typer.Option(help="By size: deviation of the sizes' logarithms.  \\[default: 1]")
-    ] = None,
+    alpha: Alpha = None,
+    labels_per_client: LabelsPerClient = None,
+    sigma: Sigma = None,
     valid: Annotated[float, typer.Option(help="Part of each client's data to evaluate on; 0 for none.")] = 0.2,
     seed: Annotated[int, typer.Option(help="The same seed deals the same data.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for weights and history.")] = Path("outputs"),
@@ -290,13 +291,9 @@ def split(
     *,
     clients: Annotated[int, typer.Option(min=1, help="How many shares.")] = 5,
     by: Annotated[str, typer.Option(help="iid, label, dirichlet or size.")] = "iid",
-    alpha: Annotated[
-        float | None, typer.Option(help="By dirichlet: the smaller, the less alike.  \\[default: 0.5]")
-    ] = None,
-    labels_per_client: Annotated[int | None, typer.Option(help="By label: how many each has.  \\[default: 2]")] = None,
-    sigma: Annotated[
-        float | None, typer.Option(help="By size: deviation of the sizes' logarithms.  \\[default: 1]")
-    ] = None,
+    alpha: Alpha = None,
+    labels_per_client: LabelsPerClient = None,
+    sigma: Sigma = None,
     target: Annotated[
         str | None, typer.Option(help="What is to be predicted: a column, or a file beside an array.")
     ] = None,

@@ -7,12 +7,12 @@ import numpy as np
 
 from broker.base import Session
 from broker.blob import in_thread
-from fl.core.aggregator.weighted import PartwiseFold, TakePart
+from fl.core.aggregator.weighted import PartwiseFold
 from fl.core.layout import Layout, Role
 from fl.core.mergeable import Sum
 from fl.core.optimizer import Optimizer
 from fl.core.optimizer.aux import unpack_aux
-from fl.core.vector import Array, chunks
+from fl.core.vector import Array, TakeFloats, chunks
 from fl.errors import BadMessage
 from fl.run.events import ClientResult
 from fl.run.spec import RunSpec, compression_of
@@ -72,10 +72,10 @@ class Intake:
         """Euclidean length of what is trained."""
         if isinstance(self.fold, PartwiseFold):
             take = self.fold.open(client=one.client, n_steps=one.n_steps, n_samples=one.n_samples)
-            seen = Seen(self._layout, take)
+            seen = Inspection(self._layout, take)
             await pour(self._session, reply.update, seen.take, self._compression)
             return seen.norm
-        update, seen = await fetch(self._session, reply.update, self._compression), Seen(self._layout)
+        update, seen = await fetch(self._session, reply.update, self._compression), Inspection(self._layout)
         await in_thread(seen.take, 0, update.flat)
 
         def add() -> None:
@@ -89,7 +89,7 @@ class Intake:
         trainable = self._layout.select(Role.TRAINABLE)
         try:
             packed = await fetch(self._session, reply.aux)
-            await in_thread(Seen(packed.layout).take, 0, packed.flat)
+            await in_thread(Inspection(packed.layout).take, 0, packed.flat)
             told = unpack_aux(packed, trainable)
             asked = Optimizer.from_config(self._server_opt)
             await in_thread(asked.process_aux_var, {module: one.finish() for module, one in told.items()})
@@ -101,10 +101,10 @@ class Intake:
         return Unusable(client, reason, again=self.is_bulk)
 
 
-class Seen:
+class Inspection:
     """Passes the floats of an update on, and looks at them on the way."""
 
-    def __init__(self, layout: Layout, take: TakePart = lambda _start, _values: None) -> None:
+    def __init__(self, layout: Layout, take: TakeFloats = lambda _start, _values: None) -> None:
         self._layout = layout
         self._n_trained = layout.select(Role.TRAINABLE).float_size
         self._take = take

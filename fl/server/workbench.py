@@ -144,8 +144,12 @@ class Workbench:
     # ---- evaluation ------------------------------------------------------------------------------------------------
 
     def fold_evaluation(self, state: RunState, command: Fold, replies: Mapping[str, Letter]) -> Folded:
-        told = ((client, replies[client].body) for client in command.clients)
-        result = evaluated(state.spec, [(client, reply) for client, reply in told if isinstance(reply, EvaluateReply)])
+        told = []
+        for client in command.clients:
+            reply = replies[client].body
+            assert isinstance(reply, EvaluateReply), "what is held answers the open round"
+            told.append((client, reply))
+        result = evaluated(state.spec, told)
         return Folded(result.results, loss=result.loss, metrics=result.metrics)
 
 

@@ -1,22 +1,19 @@
 """Vectors across the broker: inline where they are small, else as a blob."""
 
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from broker import blob
 from broker.base import Session
 from broker.blob import BlobRef
 from broker.errors import BadBlob
 from fl.core.compression import Compression
-from fl.core.vector import Array, NumpyVector
+from fl.core.vector import Array, NumpyVector, TakeFloats
 from fl.errors import BadMessage
 from fl.wire.tensors import NONE, blob_ref, check_compression, inline, read_inline, read_layout, referring, unpack
 from fl.wire.tensors_pb2 import Tensors
 
 INLINE_BYTES: Final = 256 * 1024
 """Up to here a vector travels inside its message."""
-
-TakeFloats: TypeAlias = Callable[[int, Array], None]
 
 NEXT_CHUNK_S: Final = 30.0
 """How long the broker may take over the next chunk: a blob is whole before anybody is told of it."""

@@ -23,9 +23,9 @@ from broker.connect import open_session
 from broker.local import LocalRabbit
 from fl.core.vector import NumpyVector
 from fl.run.events import Kind, RoundCommitted, RunEnded, Status
-from fl.run.spec import RunSpec
 from fl.submit.history import follow
 from fl.submit.submission import prepare, submit
+from tests.bench.takeover import spec_of
 from tests.bench.telling import peak_mb, resident_mb
 from tests.bench.usage import Meter
 
@@ -35,19 +35,6 @@ ROUNDS: Final = 4
 """The first one is left out."""
 CROWDS: Final = 2
 """Processes that the clients share."""
-
-
-def spec_of(n_clients: int) -> RunSpec:
-    model = {"kind": "sklearn-sgd", "config": {"kind": "regressor", "penalty": None, "dtype": "float32"}}
-    run = {
-        "rounds": ROUNDS,
-        "register": n_clients,
-        "seed": 0,
-        "training": {"batch_size": 1},
-        "evaluate": False,
-        "patience": 0,
-    }
-    return RunSpec.parse({"name": "scale", "model": model, "optim": {"client_opt": 0.1}, "run": run}, "scale")
 
 
 def weights_of(n_bytes: int) -> NumpyVector:
@@ -69,7 +56,7 @@ def process(*words: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int) -> dict[str, float]:
     """One run: the medians of its rounds, and what they used."""
-    spec = spec_of(n_clients)
+    spec = spec_of(n_clients, ROUNDS)
     submission = prepare(spec, weights_of(n_bytes), sender="bench", now=time.time())
     session = await open_session(node.url, name="scale")
     with process("fl.cli", "server", "--broker", node.url, "--log", "warning") as worker:

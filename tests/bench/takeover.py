@@ -38,14 +38,16 @@ MOST_S: Final = 2.0
 """What a takeover may cost."""
 
 
-def spec_of(n_clients: int) -> RunSpec:
+def spec_of(n_clients: int, rounds: int = ROUNDS) -> RunSpec:
+    """Rounds that train in no time, and fail rather than wait for clients that went."""
     model = {"kind": "sklearn-sgd", "config": {"kind": "regressor", "penalty": None, "dtype": "float32"}}
     run = {
-        "rounds": ROUNDS,
+        "rounds": rounds,
         "register": n_clients,
         "seed": 0,
         "training": {"batch_size": 1},
         "evaluate": False,
+        "patience": 0,
     }
     return RunSpec.parse({"model": model, "optim": {"client_opt": 1e-9}, "run": run}, "takeover")
 

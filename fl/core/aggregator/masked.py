@@ -7,10 +7,10 @@ from typing import Any, Self
 import numpy as np
 
 from fl.core.aggregator.averaging import AveragingAggregator
-from fl.core.aggregator.weighted import PartwiseFold, TakePart, WeightedFold
+from fl.core.aggregator.weighted import PartwiseFold, WeightedFold
 from fl.core.layout import Layout, Role
 from fl.core.mergeable import WeightedSum
-from fl.core.vector import Array, NumpyVector
+from fl.core.vector import Array, NumpyVector, TakeFloats
 from fl.errors import ConfigError
 
 
@@ -72,7 +72,7 @@ class MaskedFold(PartwiseFold):
         self._signs = WeightedFold(aggregator.weight, layout.select(Role.TRAINABLE), of=np.sign)
         self._threshold = aggregator.threshold
 
-    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakePart:
+    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakeFloats:
         updates, signs = (
             fold.open(client=client, n_steps=n_steps, n_samples=n_samples) for fold in (self._updates, self._signs)
         )

@@ -2,17 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
 from fl.core.aggregator.api import Aggregator, Fold
 from fl.core.layout import Layout, check_same
 from fl.core.mergeable import Mergeable, PartwiseSum, WeightedSum
-from fl.core.vector import Array, NumpyVector, Vector, chunks
-
-TakePart: TypeAlias = Callable[[int, Array], None]
-"""Takes floats of one update: where the first of them is, and the values, which are not kept."""
+from fl.core.vector import Array, NumpyVector, TakeFloats, Vector, chunks
 
 
 class Weigh(Protocol):
@@ -47,7 +44,7 @@ class PartwiseFold(ABC):
         self.layout = layout
 
     @abstractmethod
-    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakePart:
+    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakeFloats:
         """Begin with one client's update: what this returns takes its floats, part by part."""
 
     @abstractmethod
@@ -74,7 +71,7 @@ class WeightedFold(PartwiseFold):
         self._total = np.zeros(layout.float_size, np.float64)
         self._weight = 0.0
 
-    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakePart:
+    def open(self, *, client: str, n_steps: int, n_samples: int) -> TakeFloats:
         weight = self._weigh(client=client, n_steps=n_steps, n_samples=n_samples)
         self._weight += weight
 

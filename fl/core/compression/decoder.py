@@ -17,7 +17,7 @@ Piece: TypeAlias = tuple[int, Array]
 """The place of the first of some floats, and the floats."""
 
 
-class Part(NamedTuple):
+class Section(NamedTuple):
     """What comes next in a payload, and what to do with it."""
 
     nbytes: int
@@ -71,16 +71,16 @@ class Decoder:
             raise ValueError(f"{self._what()}: {self._n_fed} came")
         return NumpyVector.unpack(Layout(self._layout.other_specs), self._tail).others
 
-    def _plan(self) -> Iterator[Part]:
+    def _plan(self) -> Iterator[Section]:
         """Each part is asked for when those before it have been read."""
         trainable = self._layout.select(Role.TRAINABLE)
         dtype = self._layout.float_dtype
-        yield Part(self._compression.head_nbytes(trainable), self._keep_head)
+        yield Section(self._compression.head_nbytes(trainable), self._keep_head)
         for cell in self._compression.cells(trainable, self._head):
-            yield Part(cell.nbytes, partial(self._expand, cell))
+            yield Section(cell.nbytes, partial(self._expand, cell))
         for cell in exact_cells(trainable.float_size, self._layout.float_size, dtype):
-            yield Part(cell.nbytes, partial(self._read, cell))
-        yield Part(sum(spec.nbytes for spec in self._layout.other_specs), self._keep_tail)
+            yield Section(cell.nbytes, partial(self._read, cell))
+        yield Section(sum(spec.nbytes for spec in self._layout.other_specs), self._keep_tail)
 
     def _next(self, nbytes: int, chunk: memoryview) -> tuple[memoryview | None, memoryview]:
         """The next part, a view of the chunk where that has all of it; None where it has not. And what is left."""

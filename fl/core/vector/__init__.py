@@ -2,6 +2,18 @@
 
 from fl.core.layout import SHARED, Layout, Role, TensorSpec, check_same
 from fl.core.vector.api import Vector
-from fl.core.vector.numpy_vector import CHUNK, Array, NumpyVector, chunks
+from fl.core.vector.numpy_vector import CHUNK, Array, NumpyVector, TakeFloats, chunks
 
-__all__ = ["CHUNK", "SHARED", "Array", "Layout", "NumpyVector", "Role", "TensorSpec", "Vector", "check_same", "chunks"]
+__all__ = [
+    "CHUNK",
+    "SHARED",
+    "Array",
+    "Layout",
+    "NumpyVector",
+    "Role",
+    "TakeFloats",
+    "TensorSpec",
+    "Vector",
+    "check_same",
+    "chunks",
+]

@@ -1,8 +1,8 @@
 """Vectors of numpy arrays: what travels, what servers compute with, and what scikit-learn's models are of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ from fl.core.layout import Layout, Role, TensorSpec
 from fl.core.vector.api import Vector
 
 Array = npt.NDArray[Any]
+TakeFloats: TypeAlias = Callable[[int, Array], None]
+"""Takes a part of a vector's floats: the place of the first, and the values, which are not kept."""
+
 CHUNK = 1 << 16
 """Elements handled at a time where a temporary of the buffer's size would cost memory: 512 KiB of float64."""
 
