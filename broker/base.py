@@ -5,7 +5,7 @@ subscription raises `ConnectionLost`, and the owner drops what it held and opens
 acknowledged comes again.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -170,6 +170,12 @@ class Session(Protocol):
         broker's limit, `AccessRefused` without permission or for another's `user_id`.
         """
 
+    async def publish_all(self, messages: Iterable[Message], *, exchange: str = "", routing_key: str) -> None:
+        """Publish bulk: one message after the other, a few unconfirmed at a time; return when all are confirmed.
+
+        `messages` is gone through in a thread, where it may take its time. Raises as `publish` does.
+        """
+
     async def consume(self, queue: str, *, prefetch: int) -> Subscription:
         """Consume a queue, at most `prefetch` deliveries unsettled at a time. Raises `NotFound`.
 
@@ -180,6 +186,15 @@ class Session(Protocol):
         """Read a stream from its first record and on as it grows. Raises `NotFound`.
 
         Deliveries come with a credit of `prefetch`; acknowledge each to get more.
+        """
+
+    async def pour(self, stream: str, take: Callable[[Message], bool], *, timeout_s: float = 60.0) -> None:
+        """Read bulk: hand each record of a stream, from its first, to `take`, until that returns True.
+
+        `take` runs in a thread, and the next records come meanwhile. The body is a view of memory that is used again
+        for the next record. Raises `NotFound` for a stream that is missing or deleted meanwhile, `Late` when nothing
+        comes within `timeout_s`, `TooLarge` for a record beyond 16 MiB, `SubscriptionLost`, and what `take` raises.
+        Cancelled it ends when `take` has returned.
         """
 
     async def count(self, name: str) -> QueueCount:

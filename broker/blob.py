@@ -1,21 +1,15 @@
 """Bulk bytes over write-once streams: published once, read by any number, checked by digest."""
 
-import asyncio
 import hashlib
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from broker.base import Delivery, Message, Session, Stream, Subscription
-from broker.errors import BadBlob, Late, NotFound, Retryable, Unroutable
+from broker.base import Message, Session, Stream
+from broker.errors import BadBlob, Late, NotFound, Retryable, TooLarge, Unroutable
 
 CHUNK_BYTES: Final = 1024 * 1024
 """Near the best for RabbitMQ, and far below the 16 MiB that a message may have."""
-
-WINDOW: Final = 8
-"""Chunks on their way at a time, to the broker or from it."""
 
 CHUNK_TYPE: Final = "chunk"
 INDEX: Final = "chunk"
@@ -23,7 +17,6 @@ EDITION: Final = "edition"
 OCTETS: Final = "application/octet-stream"
 
 Bytes = bytes | bytearray | memoryview
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +32,11 @@ class BlobRef:
 
 
 async def put(
-    session: Session,
-    stream: str,
-    data: Bytes,
-    *,
-    chunk_bytes: int = CHUNK_BYTES,
-    window: int = WINDOW,
-    max_bytes: int | None = None,
+    session: Session, stream: str, data: Bytes, *, chunk_bytes: int = CHUNK_BYTES, max_bytes: int | None = None
 ) -> BlobRef:
     """Declare a stream and write `data` to it; return once the broker has confirmed every chunk."""
     await session.declare(Stream(stream, max_bytes=max_bytes))
-    return await write(session, stream, data, chunk_bytes=chunk_bytes, window=window)
+    return await write(session, stream, data, chunk_bytes=chunk_bytes)
 
 
 async def write(
@@ -61,21 +48,31 @@ async def write(
     routing_key: str | None = None,
     edition: int = 0,
     chunk_bytes: int = CHUNK_BYTES,
-    window: int = WINDOW,
 ) -> BlobRef:
     """Write `data` to a stream that somebody else declared, as clients do, who may not declare any.
 
     `exchange` and `routing_key` lead to the stream where the writer may not publish to it directly. `data` must not
     change until this returns. Writing the same bytes twice to one stream is harmless; others are another `edition`.
+    Raises `Unroutable` if the stream is gone, and `Retryable` while it is only not up yet.
     """
     digest = hashlib.sha256()
     n_bytes = n_chunks = 0
-    key = routing_key or stream
-    async with _in_order(window) as start:
+
+    def chunks() -> Iterator[Message]:
+        nonlocal n_bytes, n_chunks
         for message in cut(data, chunk_bytes, edition=edition):
-            await start(_append(session, message, stream, exchange=exchange, routing_key=key))
-            await in_thread(digest.update, message.body)  # while the chunk is on its way
+            yield message
+            digest.update(message.body)  # while it is on its way
             n_bytes, n_chunks = n_bytes + len(message.body), n_chunks + 1
+
+    try:
+        await session.publish_all(chunks(), exchange=exchange, routing_key=routing_key or stream)
+    except Unroutable as unroutable:
+        try:
+            await session.count(stream)
+        except NotFound:
+            raise unroutable from None
+        raise Retryable(f"{stream} was not up, or nothing leads to it: write it again") from unroutable
     return BlobRef(stream, n_bytes, n_chunks, digest.digest(), edition)
 
 
@@ -105,19 +102,35 @@ async def pour(
     claims.
     """
     digest = hashlib.sha256()
-    size = 0
+    index = size = 0
 
-    def digest_and_take(chunk: memoryview, start: int) -> None:
-        digest.update(chunk)
-        take(start, chunk)
-
-    async with await _subscribe(session, ref) as subscription:
-        for index in range(ref.chunks):
-            chunk = await _next_chunk(subscription, ref, index=index, timeout_s=timeout_s)
+    def digest_and_take(message: Message) -> bool:
+        """Goes over repetitions of earlier chunks, and over other editions."""
+        nonlocal index, size
+        found = _index(message, ref)
+        if found is not None and found > index:
+            raise BadBlob(f"{ref.stream}: chunk {found} came where chunk {index} of {ref.chunks} belongs")
+        if found == index:
+            chunk = memoryview(message.body)
             start, size = size, size + len(chunk)
             if size > ref.size:
                 raise BadBlob(f"{ref.stream}: chunk {index} goes beyond the {ref.size} bytes announced")
-            await in_thread(digest_and_take, chunk, start)
+            digest.update(chunk)
+            take(start, chunk)
+            index += 1
+        return index == ref.chunks
+
+    try:
+        if ref.chunks:
+            await session.pour(ref.stream, digest_and_take, timeout_s=timeout_s)
+    except Late as error:
+        raise Late(f"{ref.stream}: chunk {index} of {ref.chunks} did not come within {timeout_s:g} s") from error
+    except NotFound as error:
+        if not index:
+            raise BadBlob(f"{ref.stream}: there is no such stream, it was deleted or never written") from error
+        raise BadBlob(f"{ref.stream}: deleted before chunk {index} of {ref.chunks} was read") from error
+    except TooLarge as error:
+        raise BadBlob(f"{ref.stream}: {error}") from error
     if size != ref.size:
         raise BadBlob(f"{ref.stream}: {ref.chunks} chunks hold {size} bytes, {ref.size} were announced")
     if digest.digest() != ref.sha256:
@@ -147,89 +160,11 @@ async def delete(session: Session, ref: BlobRef) -> None:
     await session.delete(ref.stream)
 
 
-async def in_thread(work: Callable[..., T], *args: Any) -> T:
-    """Run what takes long, without holding up the event loop.
-
-    Also when this is cancelled it ends only with the thread, which may be writing to memory of the caller's.
-    """
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
-
-
-@asynccontextmanager
-async def _in_order(window: int) -> AsyncGenerator[Callable[[Coroutine[Any, Any, None]], Awaitable[None]], None]:
-    """Start coroutines one after the other, at most `window` of them unfinished; the block ends with the last."""
-    running: deque[asyncio.Task[None]] = deque()
-
-    async def start(job: Coroutine[Any, Any, None]) -> None:
-        if len(running) == window:
-            oldest = running.popleft()
-            try:
-                await oldest
-            except BaseException:
-                job.close()
-                raise
-        running.append(asyncio.create_task(job))
-        await asyncio.sleep(0)  # on its way before the caller goes on
-
-    try:
-        yield start
-        while running:
-            await running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _append(session: Session, message: Message, stream: str, *, exchange: str, routing_key: str) -> None:
-    """Publish a chunk. Raises `Unroutable` if the stream is gone, and `Retryable` while it is only not up yet."""
-    try:
-        await session.publish(message, exchange=exchange, routing_key=routing_key)
-    except Unroutable as unroutable:
-        try:
-            await session.count(stream)
-        except NotFound:
-            raise unroutable from None
-        raise Retryable(f"{stream} was not up, or nothing leads to it: write it again") from unroutable
-
-
-async def _subscribe(session: Session, ref: BlobRef) -> Subscription:
-    try:
-        return await session.read(ref.stream, prefetch=WINDOW)
-    except NotFound as error:
-        raise BadBlob(f"{ref.stream}: there is no such stream, it was deleted or never written") from error
-
-
-async def _next_chunk(subscription: Subscription, ref: BlobRef, *, index: int, timeout_s: float) -> memoryview:
-    """Wait for the chunk of that index, over repetitions of earlier ones and over other editions."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                delivery = await anext(subscription)
-                await delivery.ack()
-                found = _index(delivery, ref)
-                if found is None:
-                    continue
-                if found == index:
-                    return memoryview(delivery.message.body)
-                if found > index:
-                    raise BadBlob(f"{ref.stream}: chunk {found} came where chunk {index} of {ref.chunks} belongs")
-    except TimeoutError as error:
-        raise Late(f"{ref.stream}: chunk {index} of {ref.chunks} did not come within {timeout_s:g} s") from error
-    except StopAsyncIteration as error:
-        raise BadBlob(f"{ref.stream}: deleted before chunk {index} of {ref.chunks} was read") from error
-
-
-def _index(delivery: Delivery, ref: BlobRef) -> int | None:
+def _index(message: Message, ref: BlobRef) -> int | None:
     """None for a chunk of another edition."""
-    index = delivery.message.headers.get(INDEX)
-    if delivery.message.headers.get(EDITION, 0) != ref.edition:
+    index = message.headers.get(INDEX)
+    if message.headers.get(EDITION, 0) != ref.edition:
         return None
-    if delivery.message.type != CHUNK_TYPE or not isinstance(index, int):
-        raise BadBlob(f"{ref.stream}: holds a message of type {delivery.message.type!r} that is no numbered chunk")
+    if message.type != CHUNK_TYPE or not isinstance(index, int):
+        raise BadBlob(f"{ref.stream}: holds a message of type {message.type!r} that is no numbered chunk")
     return index

@@ -9,6 +9,10 @@ SHORT_TEXT_BYTES: Final = 255
 """AMQP writes the length of a routing key or property in one byte."""
 
 
+MOST_RECORD_BYTES: Final = 16 * 1024 * 1024
+"""The longest record of a stream that is read in bulk: what a broker takes by default."""
+
+
 def check_message(message: Message, routing_key: str) -> None:
     """Check everything but the body.
 

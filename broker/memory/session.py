@@ -1,19 +1,21 @@
 """A session of the broker in memory."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from broker.base import Declarable, Message, QueueCount
 from broker.chaos import Fault, delay_s
-from broker.errors import AccessRefused, ConnectionLost, SubscriptionLost
-from broker.limits import check_message, check_prefetch
+from broker.errors import AccessRefused, ConnectionLost, Late, NotFound, SubscriptionLost, TooLarge
+from broker.limits import MOST_RECORD_BYTES, check_message, check_prefetch
 from broker.memory.bell import Bell
 from broker.memory.codec import encode
 from broker.memory.holder import Consumer, Entry, Holder, Verdict
 from broker.memory.store import Store
 from broker.memory.subscription import MemorySubscription
+from broker.threads import in_thread
 
 if TYPE_CHECKING:
     from broker.memory.broker import MemoryBroker
@@ -67,6 +69,11 @@ class MemorySession:
             self._do(publish)
         await self._delay(Fault.SLOW)
 
+    async def publish_all(self, messages: Iterable[Message], *, exchange: str = "", routing_key: str) -> None:
+        following = iter(messages)
+        while (message := await in_thread(next, following, None)) is not None:
+            await self.publish(message, exchange=exchange, routing_key=routing_key)
+
     async def consume(self, queue: str, *, prefetch: int) -> MemorySubscription:
         await self._delay(Fault.LATE)
         return self._do(lambda store: self._attach(store.queue(queue), prefetch))
@@ -74,6 +81,11 @@ class MemorySession:
     async def read(self, stream: str, *, prefetch: int = 64) -> MemorySubscription:
         await self._delay(Fault.LATE)
         return self._do(lambda store: self._attach(store.stream(stream), prefetch))
+
+    async def pour(self, stream: str, take: Callable[[Message], bool], *, timeout_s: float = 60.0) -> None:
+        async with await self.read(stream) as records:
+            while not await in_thread(take, await _next_of(records, stream, timeout_s=timeout_s)):
+                continue
 
     async def count(self, name: str) -> QueueCount:
         return await self._ask(lambda store: store.count(name))
@@ -199,3 +211,18 @@ class MemorySession:
             del self._consumers[consumer]
             store.detach(consumer)
             consumer.wake()
+
+
+async def _next_of(records: MemorySubscription, stream: str, *, timeout_s: float) -> Message:
+    try:
+        async with asyncio.timeout(timeout_s):
+            delivery = await anext(records)
+            await delivery.ack()
+    except TimeoutError as error:
+        raise Late(f"{stream}: nothing came within {timeout_s:g} s") from error
+    except StopAsyncIteration as error:
+        raise NotFound(f"{stream} was deleted") from error
+    body = memoryview(delivery.message.body)
+    if len(body) > MOST_RECORD_BYTES:
+        raise TooLarge(f"a record has {len(body)} bytes, no more than {MOST_RECORD_BYTES} are taken")
+    return replace(delivery.message, body=body)

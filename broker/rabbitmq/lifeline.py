@@ -1,7 +1,7 @@
 """Ends every wait on a session when the session ends."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,7 @@ class Lifeline:
         self._end: str | None = None
         self._ended = asyncio.Event()
         self._waits: set[_Wait] = set()
+        self._last_calls: list[Callable[[], None]] = []
 
     def cut(self, reason: str) -> None:
         """End the session for everyone who waits on it. Harmless when repeated; the first reason stays."""
@@ -37,6 +38,16 @@ class Lifeline:
         for wait in self._waits:
             wait.struck = True
             wait.task.cancel()
+        for call in self._last_calls:
+            call()
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have this called when the session ends."""
+        self._last_calls.append(call)
+
+    @property
+    def lasts(self) -> bool:
+        return self._end is None
 
     async def wait_cut(self) -> None:
         await self._ended.wait()

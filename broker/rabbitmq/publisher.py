@@ -4,12 +4,11 @@ import asyncio
 from typing import cast
 
 from aio_pika.exceptions import ChannelClosed, ChannelInvalidStateError
-from aiormq import spec
 from aiormq.abc import AbstractChannel
 
-from broker.amqp import PERSISTENT
 from broker.base import Message
 from broker.rabbitmq.channels import Channels, LastingChannel
+from broker.rabbitmq.messages import properties_of
 
 
 class Publisher:
@@ -55,7 +54,7 @@ class Publisher:
                 _octets(message.body),
                 exchange=exchange,
                 routing_key=routing_key,
-                properties=_properties(message),
+                properties=properties_of(message),
                 mandatory=True,
             )
         finally:
@@ -67,15 +66,3 @@ class Publisher:
 def _octets(body: bytes | bytearray | memoryview) -> bytes:
     """The body as the library wants it: it says bytes, and copies from any buffer of single bytes."""
     return cast("bytes", body.cast("B") if isinstance(body, memoryview) else body)
-
-
-def _properties(message: Message) -> spec.Basic.Properties:
-    return spec.Basic.Properties(
-        content_type=message.content_type,
-        headers=dict(message.headers),
-        delivery_mode=PERSISTENT,
-        correlation_id=message.correlation_id or None,
-        message_id=message.message_id or None,
-        message_type=message.type or None,
-        user_id=message.user_id,
-    )

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -14,12 +14,14 @@ from aiormq.abc import AbstractChannel
 from broker.address import Address, nobody_answers, to_try
 from broker.amqp import PUSH, arguments, push_of
 from broker.base import Binding, Declarable, Exchange, Message, OnBlocked, Queue, QueueCount, Stream
-from broker.errors import NotFound, Retryable, Unreachable, Unroutable
+from broker.errors import NotFound, Retryable, SubscriptionLost, Unreachable, Unroutable
 from broker.limits import check_message, check_prefetch
 from broker.rabbitmq.alarm import Alarm
 from broker.rabbitmq.channels import Channels, LastingChannel
 from broker.rabbitmq.errands import Errands
 from broker.rabbitmq.lifeline import Lifeline
+from broker.rabbitmq.line import Cancelled, Line
+from broker.rabbitmq.lines import Lines
 from broker.rabbitmq.patience import Patience
 from broker.rabbitmq.publisher import Publisher
 from broker.rabbitmq.subscription import RabbitSubscription
@@ -63,14 +65,29 @@ async def _try(
             raise
         raise translate_connecting(error, address) from error
     Alarm(connection, on_blocked)
-    return RabbitSession(connection, address, another)
+    here = asyncio.get_running_loop()
+
+    def line() -> Line:
+        return Line.connect(
+            address,
+            name=f"{name}, bulk",
+            timeout_s=timeout_s,
+            on_blocked=lambda reason: _tell(here, partial(on_blocked, reason)),
+        )
+
+    return RabbitSession(connection, address, another=another, line=line)
 
 
 class RabbitSession:
-    """Publishing, declaring and each subscription have a channel of their own, and deleting has a connection."""
+    """Publishing, declaring and each subscription have a channel of their own; deleting and bulk have connections."""
 
     def __init__(
-        self, connection: AbstractConnection, address: Address, another: Callable[[], Awaitable["RabbitSession"]]
+        self,
+        connection: AbstractConnection,
+        address: Address,
+        *,
+        another: Callable[[], Awaitable["RabbitSession"]],
+        line: Callable[[], Line],
     ) -> None:
         self._connection = connection
         self._address = address
@@ -79,6 +96,7 @@ class RabbitSession:
         self._publisher = Publisher(self._channels)
         self._patience = Patience(self._lifeline, self._ping)
         self._errands = Errands(another)
+        self._lines = Lines(line, self._lifeline)
         self._control = LastingChannel(self._channels, confirms=False)
         self._control_turn = asyncio.Lock()
         assert connection.transport is not None
@@ -112,19 +130,31 @@ class RabbitSession:
 
     async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
         check_message(message, routing_key)
-        try:
+        async with self._routing(exchange, routing_key):
             with self._calling():
                 await self._publisher.publish(message, exchange=exchange, routing_key=routing_key)
-        except Unroutable:
-            if not exchange and await self._exists(routing_key):
-                raise Retryable(f"{routing_key!r} is only just up again: publish again") from None
-            raise
+
+    async def publish_all(self, messages: Iterable[Message], *, exchange: str = "", routing_key: str) -> None:
+        def publish(line: Line) -> None:
+            line.publish(_checked(messages, routing_key), exchange=exchange, routing_key=routing_key)
+
+        async with self._routing(exchange, routing_key):
+            with self._lifeline.held():
+                await self._lines.do(publish)
 
     async def consume(self, queue: str, *, prefetch: int) -> RabbitSubscription:
         return await self._subscribe(queue, prefetch, from_stream=False)
 
     async def read(self, stream: str, *, prefetch: int = 64) -> RabbitSubscription:
         return await self._subscribe(stream, prefetch, from_stream=True)
+
+    async def pour(self, stream: str, take: Callable[[Message], bool], *, timeout_s: float = 60.0) -> None:
+        try:
+            with self._lifeline.held():
+                await self._lines.do(partial(Line.read, stream=stream, take=take, timeout_s=timeout_s))
+        except Cancelled:
+            await self.count(stream)
+            raise SubscriptionLost(f"the broker stopped the reading of {stream!r} though it still exists") from None
 
     async def count(self, name: str) -> QueueCount:
         with self._calling():
@@ -138,6 +168,16 @@ class RabbitSession:
         """Around a call to the broker: it ends when the session does, and a call that is forgotten ends the session."""
         with self._lifeline.held(), self._patience.awaited():
             yield
+
+    @asynccontextmanager
+    async def _routing(self, exchange: str, routing_key: str) -> AsyncGenerator[None, None]:
+        """Around publishing: a stream that is only just up again after a start of the broker takes nothing yet."""
+        try:
+            yield
+        except Unroutable:
+            if not exchange and await self._exists(routing_key):
+                raise Retryable(f"{routing_key!r} is only just up again: publish again") from None
+            raise
 
     async def _ping(self) -> None:
         """Go to the broker and back, on a channel of its own: no other call is waited for."""
@@ -196,6 +236,18 @@ def _leave_logs_to_the_program() -> None:
     library = logging.getLogger("aiormq")
     if not library.handlers:
         library.addHandler(logging.NullHandler())
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """From another thread; a loop that is closed has nobody left to tell."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
+
+
+def _checked(messages: Iterable[Message], routing_key: str) -> Iterator[Message]:
+    for message in messages:
+        check_message(message, routing_key)
+        yield message
 
 
 async def _declare(channel: AbstractChannel, item: Declarable) -> None:

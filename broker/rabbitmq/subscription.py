@@ -10,10 +10,10 @@ from typing import Self
 from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from broker.amqp import FROM_FIRST, plain_headers
-from broker.base import Message
+from broker.amqp import FROM_FIRST
 from broker.errors import ConnectionLost, NotFound, SubscriptionLost
 from broker.rabbitmq.lifeline import Lifeline
+from broker.rabbitmq.messages import message_of
 
 
 class RabbitDelivery:
@@ -22,7 +22,7 @@ class RabbitDelivery:
     def __init__(
         self, delivered: DeliveredMessage, channel: AbstractChannel, lifeline: Lifeline, *, from_stream: bool
     ) -> None:
-        self.message = _message(delivered)
+        self.message = message_of(delivered.header.properties, delivered.body)
         self.exchange = delivered.exchange or ""
         self.routing_key = delivered.routing_key or ""
         self.redelivered = bool(delivered.redelivered)
@@ -147,16 +147,3 @@ class RabbitSubscription:
         reason = None if closing.cancelled() else closing.exception()
         self._failure = str(reason or "the channel is closed")
         self._news.set()
-
-
-def _message(delivered: DeliveredMessage) -> Message:
-    properties = delivered.header.properties
-    return Message(
-        body=delivered.body,
-        type=properties.message_type or "",
-        message_id=properties.message_id or "",
-        correlation_id=properties.correlation_id or "",
-        user_id=properties.user_id,
-        content_type=properties.content_type or "",
-        headers=plain_headers(properties.headers),
-    )

@@ -7,6 +7,7 @@ from typing import Final
 from broker import blob, topology
 from broker.base import Session
 from broker.errors import BadBlob
+from broker.threads import in_thread
 from fl.client.memory import Memory
 from fl.errors import BadMessage
 from fl.wire.bulk import NEXT_CHUNK_S, checked_ref
@@ -31,7 +32,7 @@ async def bring(session: Session, memory: Memory, call: TrainerCall) -> None:
         ref = checked_ref(tensors)
         if ref is None:
             continue
-        span = await blob.in_thread(memory.reserve, ref.size)
+        span = await in_thread(memory.reserve, ref.size)
         try:
             await blob.get(session, ref, into=memory.view(span), timeout_s=NEXT_CHUNK_S)
         except BadBlob as error:

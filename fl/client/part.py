@@ -4,9 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from broker import blob, topology
+from broker import topology
 from broker.base import Session
 from broker.errors import Retryable, Unroutable
+from broker.threads import in_thread
 from fl.client.carry import bring, send
 from fl.client.checkpoint import keep_weights
 from fl.client.disk import NoRoom
@@ -99,7 +100,7 @@ class Part:
         try:
             self._trainer = await self._site.new_trainer(self._run)
             answer = await self._ask(TrainerCall(run=self._run, init=request))
-            await blob.in_thread(self._trainer.memory.give_back)  # tensors that no round changes came through it
+            await in_thread(self._trainer.memory.give_back)  # tensors that no round changes came through it
         except FluffleError as error:
             return self._failed(str(error))
         if answer.WhichOneof("answer") == "error":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from google.protobuf.message import DecodeError
 
-from broker.blob import in_thread
+from broker.threads import in_thread
 from fl.client.config import LimitsConfig
 from fl.client.frames import receive_frame, send_frame
 from fl.client.limits import until_above

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from broker.base import Session
-from broker.blob import in_thread
+from broker.threads import in_thread
 from fl.core.aggregator.weighted import PartwiseFold
 from fl.core.layout import Layout, Role
 from fl.core.mergeable import Sum

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from broker.base import Session
-from broker.blob import in_thread
 from broker.errors import Late
+from broker.threads import in_thread
 from fl.core.aggregator.weighted import PartwiseFold
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer

@@ -6,6 +6,7 @@ from broker import blob
 from broker.base import Session
 from broker.blob import BlobRef
 from broker.errors import BadBlob
+from broker.threads import in_thread
 from fl.core.compression import Compression
 from fl.core.vector import Array, NumpyVector, TakeFloats
 from fl.errors import BadMessage
@@ -40,7 +41,7 @@ async def fetch(session: Session, tensors: Tensors, compression: Compression = N
         data = await blob.get(session, ref, timeout_s=NEXT_CHUNK_S)
     except BadBlob as error:
         raise BadMessage(str(error)) from None
-    return await blob.in_thread(unpack, tensors, data, compression)
+    return await in_thread(unpack, tensors, data, compression)
 
 
 async def pour(
@@ -53,7 +54,7 @@ async def pour(
     ref = checked_ref(tensors, compression)
     if ref is None:
         vector = read_inline(tensors, compression)
-        await blob.in_thread(take, 0, vector.flat)
+        await in_thread(take, 0, vector.flat)
         return vector.others
     decoder = compression.decoder(read_layout(tensors.layout))
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 from broker.base import Delivery, Message, Queue, Session, Stream
-from broker.blob import CHUNK_BYTES, WINDOW
+from broker.blob import CHUNK_BYTES
 from broker.connect import open_session
 from fl.wire.bulk import INLINE_BYTES
 from tests.bench.contestant import Ground
@@ -136,28 +136,20 @@ async def take_part(session: Session, row: Row, names: Names, place: int) -> Non
 
 
 async def send(session: Session, stream: str, data: bytes) -> None:
-    """Append all, with a few chunks unconfirmed at a time."""
-    room = asyncio.Semaphore(WINDOW)
     view = memoryview(data)
-
-    async def append(start: int) -> None:
-        await session.publish(Message(view[start : start + CHUNK_BYTES]), routing_key=stream)
-        room.release()
-
-    async with asyncio.TaskGroup() as group:
-        for start in range(0, len(view), CHUNK_BYTES):
-            await room.acquire()
-            group.create_task(append(start))
+    chunks = (Message(view[start : start + CHUNK_BYTES]) for start in range(0, len(view), CHUNK_BYTES))
+    await session.publish_all(chunks, routing_key=stream)
 
 
 async def receive(session: Session, stream: str, n_bytes: int) -> None:
     """Read until so many bytes have come."""
-    async with await session.read(stream, prefetch=WINDOW) as chunks:
-        async for chunk in chunks:
-            n_bytes -= len(chunk.message.body)
-            await chunk.ack()
-            if n_bytes <= 0:
-                return
+
+    def take(chunk: Message) -> bool:
+        nonlocal n_bytes
+        n_bytes -= len(chunk.body)
+        return n_bytes <= 0
+
+    await session.pour(stream, take)
 
 
 async def main() -> None:

@@ -77,7 +77,7 @@ async def test_a_blocked_session_with_bulk_on_its_way_is_not_lost(
 
     # When
     async with alarm(node, "memory"):
-        writing = asyncio.create_task(blob.write(session, name, data, window=32))
+        writing = asyncio.create_task(blob.write(session, name, data))
         await heard.until("low on memory")
         # The library has room for 10 heartbeats, and gives up a connection that it waits 3 * (heartbeat + 1) s for.
         with suppress(TimeoutError):

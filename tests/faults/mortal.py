@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Self, TypeVar
 
@@ -72,6 +72,12 @@ class MortalSession:
         line = f"publish {address(exchange, routing_key)} {content(message)}"
         await self._meet(line, partial(self._session.publish, message, exchange=exchange, routing_key=routing_key))
 
+    async def publish_all(self, messages: Iterable[Message], *, exchange: str = "", routing_key: str) -> None:
+        for message in messages:
+            line = f"publish {address(exchange, routing_key)} {content(message)}"
+            publish = partial(self._session.publish_all, [message], exchange=exchange, routing_key=routing_key)
+            await self._meet(line, publish)
+
     async def consume(self, queue: str, *, prefetch: int) -> Subscription:
         call = partial(self._session.consume, queue, prefetch=prefetch)
         return MortalSubscription(await self._meet(f"consume {place(queue)}", call), queue, self._meet)
@@ -79,6 +85,16 @@ class MortalSession:
     async def read(self, stream: str, *, prefetch: int = 64) -> Subscription:
         call = partial(self._session.read, stream, prefetch=prefetch)
         return MortalSubscription(await self._meet(f"read {place(stream)}", call), stream, self._meet)
+
+    async def pour(self, stream: str, take: Callable[[Message], bool], *, timeout_s: float = 60.0) -> None:
+        here = asyncio.get_running_loop()
+
+        def meet_and_take(message: Message) -> bool:
+            met = self._meet(f"deliver {place(stream)} {content(message)}", _nothing)
+            asyncio.run_coroutine_threadsafe(met, here).result()
+            return take(message)
+
+        await self._session.pour(stream, meet_and_take, timeout_s=timeout_s)
 
     async def count(self, name: str) -> QueueCount:
         return await self._session.count(name)

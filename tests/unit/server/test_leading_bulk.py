@@ -1,5 +1,6 @@
 """Leading where updates are too big for a message: the rooms that leaders make for them, and what becomes of those."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,11 +77,17 @@ class AtCrashingBroker(Session):
     async def publish(self, message: Message, *, exchange: str = "", routing_key: str) -> None:
         await self._inner.publish(message, exchange=exchange, routing_key=routing_key)
 
+    async def publish_all(self, messages: Iterable[Message], *, exchange: str = "", routing_key: str) -> None:
+        await self._inner.publish_all(messages, exchange=exchange, routing_key=routing_key)
+
     async def consume(self, queue: str, *, prefetch: int) -> Subscription:
         return await self._inner.consume(queue, prefetch=prefetch)
 
     async def read(self, stream: str, *, prefetch: int = 64) -> Subscription:
         return await self._inner.read(stream, prefetch=prefetch)
+
+    async def pour(self, stream: str, take: Callable[[Message], bool], *, timeout_s: float = 60.0) -> None:
+        await self._inner.pour(stream, take, timeout_s=timeout_s)
 
     async def count(self, name: str) -> QueueCount:
         return await self._inner.count(name)
