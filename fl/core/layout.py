@@ -27,6 +27,8 @@ class Role(StrEnum):
 SHARED: Final = (Role.TRAINABLE, Role.BUFFER)
 """Of the tensors that travel in every round."""
 
+_PLACES: Final = {role: place for place, role in enumerate(Role)}
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -78,18 +80,19 @@ class Layout:
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"tensor {twice!r} comes twice in one layout")
-        order = [list(Role).index(spec.role) for spec in self.specs]
+        order = [_PLACES[spec.role] for spec in self.specs]
         if order != sorted(order):
             raise ValueError(
                 f"tensors come in the order {', '.join(Role)}, but these are: {', '.join(map(str, self.specs))}"
             )
-        first = next((spec for spec in self.specs if spec.is_float), None)
-        for spec in self.float_specs:
+        floats = self.float_specs
+        first = floats[0] if floats else None
+        for spec in floats:
             if first is not None and spec.dtype != first.dtype:
                 raise ValueError(f"one vector holds one float dtype, but has {first} and {spec}: cast one of them")
         object.__setattr__(self, "float_dtype", first.dtype if first else "float32")
-        object.__setattr__(self, "float_size", sum(spec.size for spec in self.float_specs))
-        object.__setattr__(self, "nbytes", sum(spec.nbytes for spec in self.specs))
+        object.__setattr__(self, "float_size", sum([spec.size for spec in floats]))
+        object.__setattr__(self, "nbytes", sum([spec.nbytes for spec in self.specs]))
 
     @property
     def float_specs(self) -> tuple[TensorSpec, ...]:

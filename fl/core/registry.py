@@ -15,7 +15,8 @@ import importlib.metadata
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from fl.errors import ConfigError, FluffleError
@@ -141,10 +142,12 @@ class Registered:
 
         Raises `TypeError` where there is no such attribute: an option that did not travel would be lost in silence.
         """
-        lost = [key for key in options_of(type(self)) if not hasattr(self, key)]
+        build: Callable[..., Self] = type(self)
+        options = options_of(build)
+        lost = [key for key in options if not hasattr(self, key)]
         if lost:
             raise TypeError(f"{_path(type(self))} keeps no attribute {lost[0]!r}: write a get_config that returns it")
-        return {key: getattr(self, key) for key in options_of(type(self))}
+        return {key: getattr(self, key) for key in options}
 
 
 def configure(build: Callable[..., P], config: Mapping[str, Any]) -> P:
@@ -165,11 +168,12 @@ def configure(build: Callable[..., P], config: Mapping[str, Any]) -> P:
         raise ConfigError(f"{what}: its options are refused: {error}") from error
 
 
-def options_of(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+@lru_cache(maxsize=1024)
+def options_of(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """What may be given to `build` by name."""
     named = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     parameters = inspect.signature(build).parameters
-    return {key: parameter for key, parameter in parameters.items() if parameter.kind in named}
+    return MappingProxyType({key: parameter for key, parameter in parameters.items() if parameter.kind in named})
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -97,7 +97,8 @@ class Workbench:
         intake, self._intake = self._intake, None
         if intake is None or self._of is not state.open or clients[: len(intake.clients)] != intake.clients:
             layout = read_layout(open_parcel(state.weights).layout)
-            intake, self._of = Intake(self._session, state.spec, layout), state.open
+            intake = await in_thread(Intake, self._session, state.spec, layout)
+            self._of = state.open
         for client in clients[len(intake.clients) :]:
             reply = replies[client].body
             if not isinstance(reply, TrainReply):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -26,6 +27,11 @@ Bytes = bytes | bytearray | memoryview
 
 NONE: Final = Uncompressed()
 
+MOST_KNOWN: Final = 4096
+"""Tensors of a layout that is worth remembering: a stranger may make up one of any number."""
+
+_Specs = tuple[tuple[str, str, tuple[int, ...], Role], ...]
+
 
 def digest(data: Bytes) -> bytes:
     """SHA-256 of a whole buffer: what identifies weights, however they travel."""
@@ -42,13 +48,20 @@ def specs(layout: Layout) -> Iterable[tensors_pb2.TensorSpec]:
 def read_layout(items: Iterable[tensors_pb2.TensorSpec]) -> Layout:
     """Raises `BadMessage` on a dtype or a combination that no vector has."""
     try:
-        return Layout(
-            tuple(TensorSpec(item.name, item.dtype, tuple(item.shape), _ROLES_BACK[item.role]) for item in items)
-        )
+        said = tuple([(item.name, item.dtype, tuple(item.shape), _ROLES_BACK[item.role]) for item in items])
+        return _known_layout(said) if len(said) <= MOST_KNOWN else _layout(said)
     except KeyError as error:
         raise BadMessage(f"tensors: a tensor of role {error} is unknown to this release") from None
     except ValueError as error:
         raise BadMessage(f"tensors: {error}") from None
+
+
+def _layout(specs: _Specs) -> Layout:
+    return Layout(tuple([TensorSpec(*spec) for spec in specs]))
+
+
+_known_layout = lru_cache(maxsize=16)(_layout)
+"""Messages of a run have one layout, and each of them says it."""
 
 
 def inline(vector: NumpyVector) -> tensors_pb2.Tensors:

@@ -9,7 +9,7 @@ import numpy as np
 from fl.core.aggregator.api import Aggregator, Fold
 from fl.core.layout import Layout, check_same
 from fl.core.mergeable import Mergeable, PartwiseSum, WeightedSum
-from fl.core.vector import Array, NumpyVector, TakeFloats, Vector, chunks
+from fl.core.vector import Array, NumpyVector, TakeFloats, Vector, chunks, zeros
 
 
 class Weigh(Protocol):
@@ -68,7 +68,7 @@ class WeightedFold(PartwiseFold):
         super().__init__(layout)
         self._weigh = weigh
         self._of = of
-        self._total = np.zeros(layout.float_size, np.float64)
+        self._total = zeros(layout.float_size, "float64")
         self._weight = 0.0
 
     def open(self, *, client: str, n_steps: int, n_samples: int) -> TakeFloats:

@@ -2,7 +2,7 @@
 
 from fl.core.layout import SHARED, Layout, Role, TensorSpec, check_same
 from fl.core.vector.api import Vector
-from fl.core.vector.numpy_vector import CHUNK, Array, NumpyVector, TakeFloats, chunks
+from fl.core.vector.numpy_vector import CHUNK, Array, NumpyVector, TakeFloats, chunks, zeros
 
 __all__ = [
     "CHUNK",
@@ -16,4 +16,5 @@ __all__ = [
     "Vector",
     "check_same",
     "chunks",
+    "zeros",
 ]
