@@ -142,7 +142,7 @@ class Registered:
 
         Raises `TypeError` where there is no such attribute: an option that did not travel would be lost in silence.
         """
-        build: Callable[..., Self] = type(self)
+        build: Callable[..., Any] = type(self)
         options = options_of(build)
         lost = [key for key in options if not hasattr(self, key)]
         if lost:
