@@ -17,6 +17,8 @@ UP: Final = Exchange("fl.up")
 DOWN: Final = Exchange("fl.down")
 DEAD: Final = Exchange("fl.dead", "fanout")
 RUNS: Final = Stream("fl.runs")
+QUOTA: Final = Stream("fl.quota")
+"""There where somebody has said what a run may take (`broker.quota`)."""
 DEAD_QUEUE: Final = Queue("fl.dead", delivery_limit=1_000_000, single_active=False)
 """Dead letters stay however often people look at them: without a limit of its own RabbitMQ 4 would drop them at 20."""
 

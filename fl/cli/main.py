@@ -275,6 +275,28 @@ def resume(run: RunName, broker: Broker, timeout: Timeout = 10.0) -> None:
 
 
 @app.command()
+def quota(
+    broker: Broker,
+    mib: Annotated[
+        int | None, typer.Argument(metavar="MIB", min=1, help="Change it to so many MiB.", show_default=False)
+    ] = None,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Show or change how much of the broker one run may take.
+
+    A run that would take more is refused when it is submitted, or ends when its clients have joined and it proves to:
+    weights of up to three rounds, and an update of each client that is asked. Choose it well below the room that the
+    broker's disk has, by the number of large runs that go on side by side. Unless it is changed it is 65536 MiB.
+    """
+    from fl.cli.quota import change_quota, show_quota
+
+    if mib is None:
+        show_quota(broker, timeout_s=timeout)
+    else:
+        change_quota(mib, broker, timeout_s=timeout)
+
+
+@app.command()
 def fetch(run: RunName, folder: Annotated[Path, typer.Argument(metavar="DIR")], broker: Broker) -> None:
     """Write a run's best weights (safetensors) and history (CSV) to a folder."""
     from fl.cli.runs import fetch_run

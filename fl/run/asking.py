@@ -16,7 +16,7 @@ from fl.run.state import RunState
 def participants(state: RunState, kind: Kind, round_: int) -> tuple[str, ...]:
     """Whom this round asks, in the order of their names. Raises `ConfigError` for a sampler that chooses wrongly."""
     ready = state.ready
-    n_asked = min(_n_asked(state.spec, kind, len(ready)), len(ready))
+    n_asked = how_many(state.spec, kind, len(ready))
     if n_asked == len(ready):
         return ready
     candidates = [_candidate(state, name) for name in ready]
@@ -24,6 +24,14 @@ def participants(state: RunState, kind: Kind, round_: int) -> tuple[str, ...]:
     chosen = sampler.choose(candidates, n_asked, rng)
     _check_choice(sampler, chosen, ready, n_asked)
     return tuple(sorted(chosen))
+
+
+def how_many(spec: RunSpec, kind: Kind, n_ready: int) -> int:
+    """Clients that a round asks, where so many could be asked."""
+    run = spec.run
+    share = run.sampling.clients if kind is Kind.TRAIN else run.evaluate.clients
+    least = run.min_replies if isinstance(run.min_replies, int) else 1
+    return min(max(count(share, n_ready), least), n_ready)
 
 
 def fewest(spec: RunSpec, trained: int) -> int:
@@ -44,13 +52,6 @@ def enough(spec: RunSpec, opened: RoundOpened) -> int | None:
     if take is None or opened.kind is not Kind.TRAIN:
         return None
     return max(count(take, len(opened.participants)), needed(spec, opened))
-
-
-def _n_asked(spec: RunSpec, kind: Kind, n_ready: int) -> int:
-    run = spec.run
-    share = run.sampling.clients if kind is Kind.TRAIN else run.evaluate.clients
-    least = run.min_replies if isinstance(run.min_replies, int) else 1
-    return max(count(share, n_ready), least)
 
 
 def _candidate(state: RunState, name: str) -> Candidate:

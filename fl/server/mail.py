@@ -7,11 +7,10 @@ from typing import Final
 from broker import topology
 from broker.base import Session
 from broker.errors import Unroutable
-from fl.core.optimizer import Optimizer
 from fl.log import EventLog
 from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
 from fl.run.events import Kind
-from fl.run.spec import compression_of
+from fl.run.footprint import exchange_bytes, update_bytes
 from fl.run.state import OpenRound, RunState
 from fl.wire.bulk import INLINE_BYTES
 from fl.wire.envelope import Body, seal, what, wrap
@@ -76,10 +75,9 @@ def bulk_bytes(state: RunState) -> dict[topology.Part, int]:
     """What a client may have to send in a training round, at most."""
     assert state.weights is not None, "a round starts from weights"
     layout = read_layout(open_parcel(state.weights).layout)
-    # a module sends a vector or two, and numbers
-    exchanges = Optimizer.from_config(state.spec.optim.server_opt).aux_names
-    sizes: dict[topology.Part, int] = {"u": compression_of(state.spec).nbytes(layout)}
-    return {**sizes, "x": 2 * len(exchanges) * layout.nbytes + INLINE_BYTES} if exchanges else sizes
+    sizes: dict[topology.Part, int] = {"u": update_bytes(state.spec, layout)}
+    told = exchange_bytes(state.spec, layout)
+    return {**sizes, "x": told + INLINE_BYTES} if told else sizes  # vectors, and numbers beside them
 
 
 def _init_request(state: RunState) -> InitRequest:

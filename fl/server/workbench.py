@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 from broker.base import Session
 from broker.errors import Late
+from broker.quota import read_quota
 from broker.threads import in_thread
 from fl.core.aggregator.weighted import PartwiseFold
+from fl.core.layout import Layout
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
 from fl.core.optimizer.aux import pack_aux
@@ -14,7 +16,8 @@ from fl.core.state import pack_state, unpack_state
 from fl.core.vector import NumpyVector
 from fl.errors import BadMessage, FluffleError, RunFailed
 from fl.run.commands import CompleteWeights, Fold
-from fl.run.events import Folded, StartFailed, WeightsCompleted
+from fl.run.events import Folded, Parcel, StartFailed, WeightsCompleted
+from fl.run.footprint import footprint
 from fl.run.state import OpenRound, RunState
 from fl.server.fold import NOBODY_TRAINED, Descent, evaluated, finite, updated
 from fl.server.intake import Intake, Unusable
@@ -42,22 +45,41 @@ class Workbench:
     # ---- before the rounds -----------------------------------------------------------------------------------------
 
     async def complete(self, state: RunState, command: CompleteWeights) -> WeightsCompleted | StartFailed:
-        """The weights that were submitted, or those that the model's kind makes of the data info."""
+        """The weights that were submitted, or those that the model's kind makes of the data info.
+
+        Nothing is written of a run that would take more of the broker than it may.
+        """
         model = state.spec.model
         lacking = missing(state.spec.requires)
         if lacking is not None:
             return StartFailed(f"the worker that leads it cannot: {lacking}")
+        made = None
         try:
             aux = pack_aux(Optimizer.from_config(state.spec.optim.server_opt).collect_aux_var())
-            sent = await self._shelf.put_aux(aux, 0)
-            if state.weights is not None:
-                return WeightsCompleted(command.data_info, state.weights, sent)
-            weights = Model.registry.get(model.kind).initial_weights(model.config, command.data_info)
+            if state.weights is None:
+                made = Model.registry.get(model.kind).initial_weights(model.config, command.data_info)
         except FluffleError as error:
             return StartFailed(f"{error}{_untold(state)}")
-        if weights is None:
+        if state.weights is None and made is None:
             return StartFailed(f"a model of kind {model.kind!r} needs initial weights: submit the run with them")
-        return WeightsCompleted(command.data_info, await self._shelf.put_weights(weights, 0), sent)
+        excess = await self._excess(state, made)
+        if excess is not None:
+            return StartFailed(excess)
+        sent = await self._shelf.put_aux(aux, 0)
+        weights = state.weights if made is None else await self._shelf.put_weights(made, 0)
+        assert weights is not None, "made, where none were submitted"
+        return WeightsCompleted(command.data_info, weights, sent)
+
+    async def _excess(self, state: RunState, made: NumpyVector | None) -> str | None:
+        """Why the run takes more of the broker than it may; None if it does not."""
+        submitted, fixed = (
+            None if parcel is None else read_layout(open_parcel(parcel).layout)
+            for parcel in (state.weights, state.fixed)
+        )
+        layout = submitted if made is None else made.layout
+        assert layout is not None, "made, where none were submitted"
+        takes = footprint(state.spec, layout, fixed=fixed.nbytes if fixed else 0, n_clients=len(state.clients))
+        return takes.excess(await read_quota(self._session))
 
     # ---- training --------------------------------------------------------------------------------------------------
 
@@ -152,6 +174,11 @@ class Workbench:
             told.append((client, reply))
         result = evaluated(state.spec, told)
         return Folded(result.results, loss=result.loss, metrics=result.metrics)
+
+
+def _layout_of(known: Parcel | None) -> Layout:
+    assert known is not None, "weights are made where none were submitted"
+    return read_layout(open_parcel(known).layout)
 
 
 def _unreadable(state: RunState, error: Exception) -> RunFailed:

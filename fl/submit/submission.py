@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from broker import topology
 from broker.base import Declarable, Message, Session, Stream
 from broker.blob import cut, ref_of
+from broker.quota import quota_of, read_quota
 from fl.core.aggregator import Aggregator
 from fl.core.metrics import MetricSet
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
 from fl.core.vector import SHARED, NumpyVector, Role
+from fl.errors import ConfigError
+from fl.run.asking import fewest
+from fl.run.footprint import footprint
 from fl.run.spec import RunSpec
 from fl.wire.envelope import Body, seal, wrap
 from fl.wire.messages_pb2 import Baton, CancelRequest, ResumeRequest, RunSubmitted
@@ -74,6 +78,17 @@ class Submission:
         fixed = self.weights.select(Role.FIXED)
         return {"weights": self.weights.select(*SHARED), **({"fixed": fixed} if fixed.layout.specs else {})}
 
+    def check_quota(self, quota_mib: int) -> None:
+        """Raises `ConfigError` where it takes more of the broker than a run may, with no more clients than it needs."""
+        parts = {part: vector.layout for part, vector in self.parts().items()}
+        if not parts:
+            return  # its leader will know
+        fixed = parts["fixed"].nbytes if "fixed" in parts else 0
+        takes = footprint(self.spec, parts["weights"], fixed=fixed, n_clients=fewest(self.spec, 0))
+        excess = takes.excess(quota_mib)
+        if excess is not None:
+            raise ConfigError(f"run {self.spec.name} is too large for the broker: {excess}")
+
     def announced(self) -> Submitted:
         """The run as whoever reads the announcement sees it."""
         parcels = {part: parcel(self._tensors(part, vector)) for part, vector in self.parts().items()}
@@ -110,7 +125,8 @@ def check(spec: RunSpec) -> None:
 
 
 async def submit(session: Session, submission: Submission) -> None:
-    """Put a run on the broker."""
+    """Put a run on the broker. Raises `ConfigError`, before it writes anything, for one that it may not hold."""
+    submission.check_quota(await read_quota(session))
     for step in submission.steps(user=session.user):
         match step:
             case Declare(items=items):
@@ -120,7 +136,8 @@ async def submit(session: Session, submission: Submission) -> None:
 
 
 def submit_blocking(broker: "BlockingBroker", submission: Submission) -> None:
-    """Put a run on the broker, from where there is no event loop."""
+    """Put a run on the broker, from where there is no event loop. Raises as `submit` does."""
+    submission.check_quota(quota_of(broker))
     for step in submission.steps(user=broker.user):
         match step:
             case Declare(items=items):
