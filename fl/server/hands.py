@@ -151,7 +151,7 @@ class Hands:
             case Fold(kind=Kind.TRAIN):
                 return await self._bench.fold_training(state, command, self._replies)
             case Fold():
-                return self._bench.fold_evaluation(state, command, self._replies)
+                return await self._bench.fold_evaluation(state, command, self._replies)
 
     async def _take_in(self, state: RunState) -> RunState:
         """Work on what has come while others are awaited."""

@@ -90,7 +90,7 @@ class Intake:
         try:
             packed = await fetch(self._session, reply.aux)
             await in_thread(Inspection(packed.layout).take, 0, packed.flat)
-            told = unpack_aux(packed, trainable)
+            told = await in_thread(unpack_aux, packed, trainable)
             asked = Optimizer.from_config(self._server_opt)
             await in_thread(asked.process_aux_var, {module: one.finish() for module, one in told.items()})
         except (BadMessage, ValueError) as error:

@@ -1,4 +1,8 @@
-"""What takes arithmetic in a run: the first weights, the sum of a round, the next weights."""
+"""What takes arithmetic in a run: the first weights, the sum of a round, the next weights.
+
+Whatever touches a whole vector, or is a part of somebody else's, is done in a thread: the event loop is that of all
+runs of this worker, and of its heartbeats.
+"""
 
 from collections.abc import Mapping
 
@@ -55,9 +59,10 @@ class Workbench:
             return StartFailed(f"the worker that leads it cannot: {lacking}")
         made = None
         try:
-            aux = pack_aux(Optimizer.from_config(state.spec.optim.server_opt).collect_aux_var())
+            aux = await in_thread(_told_by, Optimizer.from_config(state.spec.optim.server_opt))
             if state.weights is None:
-                made = Model.registry.get(model.kind).initial_weights(model.config, command.data_info)
+                kind = Model.registry.get(model.kind)
+                made = await in_thread(kind.initial_weights, model.config, command.data_info)
         except FluffleError as error:
             return StartFailed(f"{error}{_untold(state)}")
         if state.weights is None and made is None:
@@ -108,8 +113,8 @@ class Workbench:
         return Folded(
             tuple(intake.results),
             weights=await self._shelf.put_weights(weights, command.round),
-            server_state=await self._shelf.put_state(pack_state(optimizer.get_state()), command.round),
-            aux=await self._shelf.put_aux(pack_aux(optimizer.collect_aux_var()), command.round),
+            server_state=await self._shelf.put_state(await in_thread(_state_of, optimizer), command.round),
+            aux=await self._shelf.put_aux(await in_thread(_told_by, optimizer), command.round),
             note=note,
         )
 
@@ -119,8 +124,7 @@ class Workbench:
         intake, self._intake = self._intake, None
         if intake is None or self._of is not state.open or clients[: len(intake.clients)] != intake.clients:
             layout = read_layout(open_parcel(state.weights).layout)
-            intake = await in_thread(Intake, self._session, state.spec, layout)
-            self._of = state.open
+            intake, self._of = await in_thread(Intake, self._session, state.spec, layout), state.open
         for client in clients[len(intake.clients) :]:
             reply = replies[client].body
             if not isinstance(reply, TrainReply):
@@ -137,7 +141,7 @@ class Workbench:
         if state.server_state is not None:
             try:
                 packed = await fetch(self._session, open_parcel(state.server_state))
-                optimizer.set_state(unpack_state(packed))
+                await in_thread(lambda: optimizer.set_state(unpack_state(packed)))
             except (BadMessage, ValueError) as error:
                 raise _unreadable(state, error) from None
         return optimizer
@@ -149,7 +153,7 @@ class Workbench:
         assert state.weights is not None, "a round starts from weights"
         before = open_parcel(state.weights)
         try:
-            total = intake.fold.sum() if isinstance(intake.fold, PartwiseFold) else None
+            total = await in_thread(intake.fold.sum) if isinstance(intake.fold, PartwiseFold) else None
             if total is not None and total.weight and optimizer.only_scales:
                 optimizer.start_round(None, round_ - 1)
                 descent = Descent(total, read_layout(before.layout), rate=optimizer.take_rate())
@@ -166,14 +170,23 @@ class Workbench:
 
     # ---- evaluation ------------------------------------------------------------------------------------------------
 
-    def fold_evaluation(self, state: RunState, command: Fold, replies: Mapping[str, Letter]) -> Folded:
+    async def fold_evaluation(self, state: RunState, command: Fold, replies: Mapping[str, Letter]) -> Folded:
         told = []
         for client in command.clients:
             reply = replies[client].body
             assert isinstance(reply, EvaluateReply), "what is held answers the open round"
             told.append((client, reply))
-        result = evaluated(state.spec, told)
+        result = await in_thread(evaluated, state.spec, told)
         return Folded(result.results, loss=result.loss, metrics=result.metrics)
+
+
+def _state_of(optimizer: Optimizer) -> NumpyVector:
+    return pack_state(optimizer.get_state())
+
+
+def _told_by(optimizer: Optimizer) -> NumpyVector | None:
+    """What the server's optimizer tells those of the clients."""
+    return pack_aux(optimizer.collect_aux_var())
 
 
 def _layout_of(known: Parcel | None) -> Layout:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from broker import topology
 from broker.base import Message, Session
 from broker.errors import NotFound
+from broker.threads import in_thread
 from broker.topology import MARKER
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError
@@ -99,4 +100,4 @@ async def final_weights(session: Session, state: RunState) -> NumpyVector | None
     if state.ended is not None:
         known = state.ended.weights
     parts = [await fetch(session, open_parcel(part)) for part in (known, state.fixed) if part is not None]
-    return NumpyVector.join(*parts) if known is not None else None
+    return await in_thread(NumpyVector.join, *parts) if known is not None else None

@@ -9,6 +9,7 @@ from broker import topology
 from broker.base import Declarable, Message, Session, Stream
 from broker.blob import cut, ref_of
 from broker.quota import quota_of, read_quota
+from broker.threads import in_thread
 from fl.core.aggregator import Aggregator
 from fl.core.metrics import MetricSet
 from fl.core.model import Model
@@ -127,7 +128,8 @@ def check(spec: RunSpec) -> None:
 async def submit(session: Session, submission: Submission) -> None:
     """Put a run on the broker. Raises `ConfigError`, before it writes anything, for one that it may not hold."""
     submission.check_quota(await read_quota(session))
-    for step in submission.steps(user=session.user):
+    steps = submission.steps(user=session.user)
+    while (step := await in_thread(next, steps, None)) is not None:  # one of them makes a digest of all weights
         match step:
             case Declare(items=items):
                 await session.declare(*items)

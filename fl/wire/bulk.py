@@ -26,7 +26,7 @@ async def ship(session: Session, vector: NumpyVector, stream: str, *, inline_byt
         return inline(vector)
     # A stream of that name can only hold a part of the same bytes, left by a process that was killed.
     await session.delete(stream)
-    return referring(vector.layout, await blob.put(session, stream, vector.pack()))
+    return referring(vector.layout, await blob.put(session, stream, await in_thread(vector.pack)))
 
 
 async def fetch(session: Session, tensors: Tensors, compression: Compression = NONE) -> NumpyVector:
