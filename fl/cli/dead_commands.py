@@ -4,12 +4,10 @@ from typing import Annotated
 
 import typer
 
+from fl.cli.group import new_app
 from fl.cli.options import Broker, Timeout
 
-dead_app = typer.Typer(
-    help="Dead letters: messages that nobody could handle, kept with the reason until a person has looked.",
-    no_args_is_help=True,
-)
+dead_app = new_app("Dead letters: messages that nobody could handle, kept with the reason until a person has looked.")
 
 DeadLetterName = Annotated[str, typer.Argument(metavar="N|ID", help="Its number in the list, or how its id begins.")]
 MaybeDeadLetterName = Annotated[

@@ -10,24 +10,22 @@ import typer
 from broker.errors import BrokerError
 from fl import __version__
 from fl.cli.dead_commands import dead_app
+from fl.cli.group import new_app
 from fl.cli.options import Broker, LogLevel, RunName, StartWeights, Timeout
 from fl.errors import FluffleError
 
-app = typer.Typer(
-    help="Federated learning over RabbitMQ: sites train one model together, and their data stays where it is.",
+app = new_app(
+    "Federated learning over RabbitMQ: sites train one model together, and their data stays where it is.",
     epilog="Start here: `fluffle demo`. At a site: `fluffle client FILE`. Where runs are led: `fluffle server`.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
-broker_app = typer.Typer(help="A private RabbitMQ for development.", no_args_is_help=True)
+broker_app = new_app("A private RabbitMQ for development.")
 app.add_typer(broker_app, name="broker")
 app.add_typer(dead_app, name="dead")
 
 # How data are dealt, to virtual clients and into files alike.
-Alpha = Annotated[float | None, typer.Option(help="By dirichlet: the smaller, the less alike.  \\[default: 0.5]")]
-LabelsPerClient = Annotated[int | None, typer.Option(help="By label: how many each has.  \\[default: 2]")]
-Sigma = Annotated[float | None, typer.Option(help="By size: deviation of the sizes' logarithms.  \\[default: 1]")]
+Alpha = Annotated[float | None, typer.Option(help="By dirichlet: the smaller, the less alike.  [default: 0.5]")]
+LabelsPerClient = Annotated[int | None, typer.Option(help="By label: how many each has.  [default: 2]")]
+Sigma = Annotated[float | None, typer.Option(help="By size: deviation of the sizes' logarithms.  [default: 1]")]
 
 
 def _show_version(wanted: bool) -> None:  # typer calls it with the option's value
@@ -369,7 +367,7 @@ def health(
     ] = None,
     timeout: Timeout = 5.0,
 ) -> None:
-    """Check the connection to the broker; exit code 0 means well. Meant for probes."""
+    """Check the connection to the broker, as a probe does; exit code 0 means well."""
     from fl.cli.health import check_health
 
     check_health(broker, client=client, timeout_s=timeout)
