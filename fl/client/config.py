@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from broker.topology import check_name
 from fl.client.data import AnyData, resolve_data
-from fl.core.model.doors import Doors
+from fl.core.doors import Doors
 from fl.run.config import Config, read_toml
 
 

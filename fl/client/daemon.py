@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from broker import topology
 from broker.base import Delivery, Session
@@ -13,15 +13,17 @@ from broker.topology import MARKER
 from fl import __version__
 from fl.client.drain import Drain
 from fl.client.inbox import Inbox, settle
-from fl.client.letters import Letter, open_letter
-from fl.client.part import Part, failure
+from fl.client.letters import Letter, failure, open_letter
 from fl.client.site import Site
 from fl.client.turn import await_turn
 from fl.errors import BadMessage
 from fl.tasks import together
 from fl.wire.envelope import Body, OtherProtocol, seal, what, wrap
 from fl.wire.messages_pb2 import Error, JoinReply, JoinRequest, StopRequest
-from fl.wire.runs import Closed, Submitted, read_announcement
+from fl.wire.runs import Closed, Opened, read_news
+
+if TYPE_CHECKING:
+    from fl.client.part import Part
 
 PREFETCH: Final = 64
 FAREWELL_S: Final = 5.0
@@ -115,13 +117,17 @@ class Daemon:
     # ---- runs ------------------------------------------------------------------------------------------------------
 
     async def _announcements(self) -> None:
+        """Join runs, whatever they are about: a trainer reads their specs, and says what it does not understand.
+
+        So that nothing is loaded for runs that are over.
+        """
         async with await self._session.read(topology.RUNS.name) as announcements:
             async for delivery in announcements:
                 await settle(delivery)
                 if delivery.message.type == MARKER:
                     continue
                 try:
-                    announcement = read_announcement(delivery.message)
+                    announcement = read_news(delivery.message)
                 except BadMessage as error:
                     self._log.warning("announcement_ignored", reason=error)
                 except Exception:  # it comes again at every start, and must not end the daemon each time
@@ -129,7 +135,7 @@ class Daemon:
                 else:
                     await self._on_announcement(announcement)
 
-    async def _on_announcement(self, announcement: Submitted | Closed) -> None:
+    async def _on_announcement(self, announcement: Opened | Closed) -> None:
         run = announcement.run
         if isinstance(announcement, Closed):
             if run in self._waiting:
@@ -201,6 +207,8 @@ class Daemon:
             self._log.info("delivered_again", run=run)
 
     async def _serve_run(self, run: str, inbox: Inbox) -> None:
+        from fl.client.part import Part  # noqa: PLC0415  # needs numpy, which an idle daemon does without
+
         part = Part(self._site, self._session, run)
         try:
             await self._answer_all(run, part, inbox)
@@ -218,7 +226,7 @@ class Daemon:
         while self._waiting and not await self._join(self._waiting.popleft()):
             pass  # that one is over already
 
-    async def _answer_all(self, run: str, part: Part, inbox: Inbox) -> None:
+    async def _answer_all(self, run: str, part: "Part", inbox: Inbox) -> None:
         patience_s = None
         while not part.over:
             try:
@@ -245,7 +253,7 @@ class Daemon:
             if not self._in_work:
                 self._at_rest.set()
 
-    async def _handle(self, part: Part, inbox: Inbox, letter: Letter) -> None:
+    async def _handle(self, part: "Part", inbox: Inbox, letter: Letter) -> None:
         """Answer one request; it is acknowledged last."""
         reply = await part.answer(letter.request, leader=letter.leader)
         if reply is not None and not await self._reply(letter, reply):

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from fl.core.dataset.files import READERS
 from fl.run.config import Config
 
 IN_MEMORY: Final = "in-memory"
@@ -82,4 +81,11 @@ def resolve_data(table: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_file(value: str, folder: Path) -> bool:
-    return Path(value).suffix.lower() in READERS or (folder / value).is_file()
+    if (folder / value).is_file():
+        return True
+    suffix = Path(value).suffix.lower()
+    if not suffix:
+        return False
+    from fl.core.dataset.files import READERS  # noqa: PLC0415  # numpy, which an idle daemon does without
+
+    return suffix in READERS

@@ -6,9 +6,10 @@ from broker.base import Delivery
 from broker.topology import Key, check_name
 from fl.errors import BadMessage
 from fl.wire.envelope import body_of, unseal
-from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest
+from fl.wire.messages_pb2 import Error, EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest
 
-Request = JoinReply | InitRequest | TrainRequest | EvaluateRequest | StopRequest
+RoundRequest = TrainRequest | EvaluateRequest
+Request = JoinReply | InitRequest | RoundRequest | StopRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +33,11 @@ def open_letter(delivery: Delivery) -> Letter:
     if not isinstance(body, Request):
         raise BadMessage(f"a {type(body).__name__} is nothing to send to a client")
     return Letter(delivery, run, envelope.sender, body)
+
+
+def failure(request: Request, text: str, code: "Error.Code" = Error.Code.FAILED) -> Error:
+    """Why a request is not answered, for people at the other end."""
+    error = Error(code=code, text=text)
+    if isinstance(request, RoundRequest):
+        error.round, error.weights_digest = request.round, request.weights.digest
+    return error

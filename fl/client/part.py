@@ -11,7 +11,7 @@ from broker.threads import in_thread
 from fl.client.carry import bring, send
 from fl.client.checkpoint import keep_weights
 from fl.client.disk import NoRoom
-from fl.client.letters import Request
+from fl.client.letters import Request, RoundRequest, failure
 from fl.client.memory import NoMemory
 from fl.client.site import Site
 from fl.client.trainer import Trainer, TrainerDied
@@ -30,8 +30,6 @@ from fl.wire.messages_pb2 import (
 )
 from fl.wire.tensors import read_layout
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
-
-RoundRequest = TrainRequest | EvaluateRequest
 
 STATE_SHARE: Final = 8
 """Room for the state of a round, in sizes of the weights: an optimizer keeps up to four, and the last round's stay."""
@@ -195,11 +193,3 @@ class Part:
     def _failed(self, text: str) -> Error:
         self._log.warning("initialisation_failed", reason=text)
         return Error(code=Error.Code.FAILED, text=text)
-
-
-def failure(request: Request, text: str, code: "Error.Code" = Error.Code.FAILED) -> Error:
-    """Why a request is not answered, for people at the other end."""
-    error = Error(code=code, text=text)
-    if isinstance(request, RoundRequest):
-        error.round, error.weights_digest = request.round, request.weights.digest
-    return error

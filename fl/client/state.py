@@ -5,12 +5,14 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fl.client.disk import damaged, fill, is_full, no_room
-from fl.client.round_states import RecalledStates
 from fl.core.files import replacing
 from fl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fl.client.round_states import RecalledStates  # needs numpy, which an idle daemon does without
 
 SEED_BYTES: Final = 32
 
@@ -111,8 +113,10 @@ class NoState:
     def folder(self, run: str) -> None:
         return None
 
-    def recalled(self, run: str) -> RecalledStates:
+    def recalled(self, run: str) -> "RecalledStates":
         """What a trainer keeps from round to round, and its successor after a lost connection finds."""
+        from fl.client.round_states import RecalledStates  # noqa: PLC0415  # only a process that trains loads it
+
         return self._states.setdefault(run, RecalledStates())
 
     def forget(self, run: str) -> None:

@@ -18,7 +18,7 @@ from fl.client.frames import read_frame, write_frame
 from fl.client.gpu import count_gpus, only_gpu
 from fl.client.shared_memory import SharedMemory
 from fl.core.device import DevicePolicy
-from fl.core.model.doors import OURS, Doors, set_doors
+from fl.core.doors import OURS, Doors, set_doors
 from fl.wire.trainer_pb2 import TrainerCall, TrainerSetup
 
 

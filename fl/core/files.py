@@ -6,9 +6,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fl.core.vector import NumpyVector, Role
 from fl.errors import ModelError
+
+if TYPE_CHECKING:
+    from fl.core.vector import NumpyVector  # needs numpy, which an idle daemon does without
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def link(path: Path, target: str) -> None:
     _flush(path.parent)
 
 
-def write_vector(path: Path, vector: NumpyVector, facts: Mapping[str, str]) -> None:
+def write_vector(path: Path, vector: "NumpyVector", facts: Mapping[str, str]) -> None:
     """Write a vector as safetensors, with some facts about it in the header."""
     from safetensors.numpy import save_file  # noqa: PLC0415  # servers keep no files
 
@@ -42,13 +45,15 @@ def write_vector(path: Path, vector: NumpyVector, facts: Mapping[str, str]) -> N
         save_file(vector.arrays(), temporary, {**facts, "layout": layout})
 
 
-def read_vector(path: Path) -> tuple[NumpyVector, dict[str, str]]:
+def read_vector(path: Path) -> "tuple[NumpyVector, dict[str, str]]":
     """The vector of a safetensors file, and the facts in its header.
 
     A file that another program wrote gives its tensors in the order of their names. Raises `ModelError` naming the
     file and what is wrong with it.
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415  # servers keep no files
+
+    from fl.core.vector import NumpyVector, Role  # noqa: PLC0415  # an idle daemon reads none
 
     if not path.is_file():
         raise ModelError(f"{path}: no such file")

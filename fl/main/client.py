@@ -22,7 +22,7 @@ from fl.client.trainer import ProcessTrainer
 from fl.communication import NetworkClientConfig
 from fl.core.dataset import Dataset
 from fl.core.device import get_device_policy
-from fl.core.model.doors import Doors, get_doors, set_doors
+from fl.core.doors import Doors, get_doors, set_doors
 from fl.main.coerce import coerce
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fl.core.model.doors import Doors, get_doors, set_doors
+from fl.core.doors import Doors, get_doors, set_doors
 from fl.run.spec import ModelConfig
 
 

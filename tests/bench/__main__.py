@@ -20,7 +20,7 @@ from broker.errors import BrokerError
 from broker.local import LocalRabbit
 from fl.core.compression import Compression
 from fl.errors import ConfigError, FluffleError
-from tests.bench import takeover
+from tests.bench import idle, takeover
 from tests.bench.contestant import Contestant, Ground
 from tests.bench.declearn_peer import Declearn
 from tests.bench.embedded import Embedded
@@ -116,11 +116,12 @@ def main() -> None:
         place = Path(folder)
         with LocalRabbit(place / "rabbit") as node:
             ground = ground_in(place, node, place / "rabbit")
+            idle_mb = asyncio.run(idle.measure(node.url, place))
             results = asyncio.run(measure(taking_part, options.rows, ground))
-            figures: dict[str, Any] = {"rounds": results.to_json()}
+            figures: dict[str, Any] = {"rounds": results.to_json(), "idle": idle_mb}
             if options.takeovers:
                 figures["takeovers"] = asyncio.run(takeover.measure(node.url))
-    text = tables(results)
+    text = f"{tables(results)}\n\n{idle.line_of(idle_mb)}"
     print(f"\n{text}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")

@@ -85,6 +85,10 @@ class Stage:
         """Start a module of this folder."""
         return await self.start(name, python or sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments))
 
+    async def fluffle(self, name: str, *arguments: str | Path, **variables: str) -> Actor:
+        """Start a command of ours."""
+        return await self.start(name, sys.executable, "-m", "fl.cli", *arguments, **variables)
+
     async def next(self, *expected: str) -> Event:
         """The next event. Raises `ContestantFailed` when a process has ended, or tells something else."""
         event = await self._events.get()

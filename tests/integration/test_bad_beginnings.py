@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fl.client.learner import Data
-from fl.core.model.doors import Doors, get_doors, set_doors
+from fl.core.doors import Doors, get_doors, set_doors
 from fl.core.model.torch import TorchModel
 from fl.run.events import ClientsAdmitted, ClientsReady, Kind, RoundCommitted, Status
 from tests.integration.bad_data import (

@@ -18,6 +18,7 @@ from fl.wire.messages_pb2 import (
     CancelRequest,
     DataInfo,
     Error,
+    InitRequest,
     JoinReply,
     JoinRequest,
     RunSubmitted,
@@ -205,7 +206,29 @@ async def test_announcements_that_make_no_sense_are_logged_and_skipped(
 
     assert outcome.status is Status.FINISHED
     ignored = [record for record in caplog.records if record.getMessage().startswith("announcement_ignored")]
-    assert [sum(record.name == name for record in ignored) for name in ("fl.server", "fl.client")] == [6, 6]
+    assert [sum(record.name == name for record in ignored) for name in ("fl.server", "fl.client")] == [6, 4]
+
+
+async def test_a_site_that_does_not_understand_a_spec_tells_so_when_it_is_to_build_the_model(memory_url: str) -> None:
+    # Given a run whose spec this release does not know all of
+    (ant,) = await sites_of({"ant": regression(0)})
+    async with Parties(memory_url) as parties:
+        await parties.owner.declare(*topology.run("newer"), *topology.client("ant"))
+        announcement = RunSubmitted(spec_json='{"colour": "blue"}')
+        await parties.owner.publish(seal(wrap("newer", "somebody", announcement, now=0.0)), routing_key="fl.runs")
+
+        # When it takes part
+        parties.daemon(ant)
+        async with await parties.owner.consume(topology.run_queue("newer"), prefetch=2) as answers:
+            joined = unseal((await anext(answers)).message)
+            request = seal(wrap("newer", "leader", InitRequest(spec_json=announcement.spec_json), now=0.0))
+            await parties.owner.publish(request, exchange=topology.DOWN.name, routing_key="newer.ant.init_request")
+            error = unseal((await anext(answers)).message).error
+
+    # Then
+    assert joined.WhichOneof("body") == "join_request"
+    assert error.code == Error.Code.FAILED
+    assert "colour" in error.text
 
 
 # ---- data that clash, and too few -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from fl.wire.trainer_pb2 import TrainerSetup
 LOOK = """
 import json, os, sys
 from fl.client import trainer_process
-from fl.core.model.doors import get_doors
+from fl.core.doors import get_doors
 from fl.wire.trainer_pb2 import TrainerSetup
 policy = trainer_process._prepare(TrainerSetup.FromString(bytes.fromhex(sys.argv[1])))
 doors = get_doors()

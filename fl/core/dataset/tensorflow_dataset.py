@@ -10,7 +10,7 @@ import tensorflow as tf
 from fl.core.data_info import DataInfo
 from fl.core.dataset import checks
 from fl.core.dataset.api import Batch, Dataset
-from fl.core.model.doors import import_factory
+from fl.core.doors import import_factory
 from fl.core.registry import configure
 from fl.core.vector import Array
 from fl.errors import ConfigError, DataError

@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, TensorDataset, default_collate
 from fl.core.data_info import DataInfo
 from fl.core.dataset import checks
 from fl.core.dataset.api import Batch, Dataset
-from fl.core.model.doors import import_factory
+from fl.core.doors import import_factory
 from fl.core.registry import configure
 from fl.core.vector import Array
 from fl.errors import ConfigError, DataError

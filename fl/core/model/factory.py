@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from fl.core.model.doors import build_from_factory, import_factory
+from fl.core.doors import build_from_factory, import_factory
 from fl.core.registry import configure
 from fl.errors import ConfigError, ModelError
 

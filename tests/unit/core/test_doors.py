@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fl.core.model import doors
-from fl.core.model.doors import (
+from fl.core import doors
+from fl.core.doors import (
     Doors,
     admit_pickle,
     build_from_factory,
@@ -41,7 +41,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_new_process_admits_our_examples_alone() -> None:
     assert get_doors().admits("fl.examples.digits.net:make")
-    assert not get_doors().admits("fl.core.model.doors:set_doors")
+    assert not get_doors().admits("fl.core.doors:set_doors")
 
 
 def test_a_factory_that_is_not_allowed_is_not_even_imported() -> None:

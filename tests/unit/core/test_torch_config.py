@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from fl.core import doors
 from fl.core.dataset.api import Batch
-from fl.core.model import Model, doors
-from fl.core.model.doors import Doors, set_doors
+from fl.core.doors import Doors, set_doors
+from fl.core.model import Model
 from fl.core.model.torch import TorchModel
 from fl.errors import ConfigError, ModelError
 from tests.unit.core.torch_zoo import Attentive, make, on_cpu

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fl.client.config import ClientConfig
-from fl.core.model.doors import Doors
+from fl.core.doors import Doors
 from fl.core.model.torch import TorchModel
 from fl.examples.digits.__main__ import placed
 from fl.main.config import FLOptimConfig
@@ -45,7 +45,7 @@ def test_a_network_of_ones_own_is_built_where_the_site_allows_it(
 
     # When
     with monkeypatch.context() as process:
-        process.setattr("fl.core.model.doors._process.doors", Doors(tuple(site.allow.factories)))
+        process.setattr("fl.core.doors._process.doors", Doors(tuple(site.allow.factories)))
         built = TorchModel.from_config(model["config"])
 
     # Then

@@ -7,7 +7,7 @@ from fl.errors import BadMessage
 from fl.run.events import Status
 from fl.wire.envelope import Body, seal, wrap
 from fl.wire.messages_pb2 import CancelRequest, RunClosed, RunSubmitted
-from fl.wire.runs import Closed, Submitted, read_announcement
+from fl.wire.runs import Closed, Opened, Submitted, read_announcement, read_news
 from fl.wire.tensors import inline, parcel
 from tests.unit.run.histories import a_spec
 from tests.unit.wire.tensors_of import a_vector
@@ -41,6 +41,12 @@ def test_a_closed_run_is_read_with_its_status(status: Status) -> None:
     announcement = read_announcement(announced(RunClosed(status=status.value, reason="enough")))
     # Then
     assert announcement == Closed("run-1", status, "enough")
+
+
+def test_news_of_a_run_are_read_whatever_it_is_about() -> None:
+    news = [read_news(announced(body)) for body in (RunSubmitted(spec_json="{"), RunClosed(status="failed"))]
+
+    assert news == [Opened("run-1"), Closed("run-1", Status.FAILED, "")]
 
 
 @pytest.mark.parametrize(

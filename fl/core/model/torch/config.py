@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fl.core.model.doors import admit_pickle
+from fl.core.doors import admit_pickle
 from fl.core.model.torch.structure import build_structure, describe_structure
 from fl.errors import ModelError
 
