@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from broker.base import Delivery, Session, Subscription
-from broker.errors import BrokerError, Late
+from broker.errors import BrokerError
 from fl.core.requires import missing
 from fl.errors import BadMessage, Fatal, FluffleError
 from fl.log import EventLog
@@ -51,8 +51,8 @@ async def lead(
 ) -> None:
     """Lead a run to its end, from wherever its log stands. Whoever gets a delivery of its queue is the leader.
 
-    Raises `Deposed` when another worker took over, `StartOver`, `ConnectionLost`, `SubscriptionLost`, and for a log
-    that this release cannot lead by `BadMessage` and `Outdated`.
+    Raises `Deposed` when another worker took over, `StartOver`, `ConnectionLost`, `SubscriptionLost`, `Late` where
+    weights of the run's own do not come, and for a log that this release cannot lead by `BadMessage` and `Outdated`.
     """
     leader = uuid.uuid4().hex[:12]
     log = seat.log.bind(run=submitted.run)
@@ -96,11 +96,6 @@ def _blaming(item: Item, quarantine: Quarantine, log: EventLog) -> Iterator[None
     try:
         yield
     except Forgotten as error:
-        raise StartOver(str(error)) from error
-    except Late as error:
-        if isinstance(item, TimeUp | TimePassed | ClientsGone):
-            raise
-        quarantine.note(item, error)
         raise StartOver(str(error)) from error
     except (FluffleError, BrokerError, StartOver, Deposed, RunOver):
         raise

@@ -9,7 +9,7 @@ from typing import Final
 
 from broker import topology
 from broker.base import Message, Session
-from broker.errors import NotFound, Rejected, Retryable, SubscriptionLost
+from broker.errors import Late, NotFound, Rejected, Retryable, SubscriptionLost
 from broker.topology import MARKER
 from fl.errors import BadMessage
 from fl.log import EventLog
@@ -65,7 +65,7 @@ async def attend(seat: Seat, submitted: Submitted) -> None:
             except Deposed:
                 seat.log.warning("deposed", run=submitted.run)
                 continue
-            except (StartOver, SubscriptionLost) as error:
+            except (StartOver, SubscriptionLost, Late) as error:
                 seat.log.warning("leading_again", run=submitted.run, reason=error)
                 continue
             except Rejected as error:  # what it used was deleted: it was replaced, and has not noticed yet

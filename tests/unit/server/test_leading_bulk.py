@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
 
 from broker import topology
 from broker.base import Binding, Declarable, Message, Queue, QueueCount, Session, Stream, Subscription
-from broker.errors import ConnectionLost
+from broker.errors import ConnectionLost, Late
 from fl.core.vector import NumpyVector
-from fl.run.events import Kind, LeaderStarted, RoundCommitted
+from fl.run.events import Kind, LeaderStarted, RoundCommitted, Status
 from fl.run.spec import RunSpec
+from fl.server.quarantine import MOST_TRIES
 from fl.wire.messages_pb2 import DataInfo
 from tests.integration.parties import Parties, stored, until_looked_at
-from tests.integration.world import Puppet, make_spec, of_kind, regression, run_here, sites_of, until
+from tests.integration.world import Puppet, make_spec, of_kind, regression, run_here, sites_of, until, upload
 
 N_FEATURES = 50_000
 """400 kB in float64."""
@@ -56,19 +58,17 @@ class Crashing:
                 raise ConnectionLost(f"internal error: {item}")
 
 
-class AtCrashingBroker(Session):
-    """A session on which `crashing` breaks a stream."""
+class Through(Session):
+    """A session that passes everything on to another one."""
 
-    def __init__(self, inner: Session, crashing: Crashing) -> None:
+    def __init__(self, inner: Session) -> None:
         self._inner = inner
-        self._crashing = crashing
 
     @property
     def user(self) -> str:
         return self._inner.user
 
     async def declare(self, *items: Declarable) -> None:
-        self._crashing.declares(items)
         await self._inner.declare(*items)
 
     async def delete(self, name: str) -> None:
@@ -99,16 +99,46 @@ class AtCrashingBroker(Session):
         await self._inner.close()
 
 
-class AtRisk(Parties):
-    """Parties whose worker's broker crashes once."""
+class AtCrashingBroker(Through):
+    """A session on which `crashing` breaks a stream."""
 
-    def __init__(self, url: str, crashing: Crashing) -> None:
-        super().__init__(url)
+    def __init__(self, inner: Session, crashing: Crashing) -> None:
+        super().__init__(inner)
         self._crashing = crashing
+
+    async def declare(self, *items: Declarable) -> None:
+        self._crashing.declares(items)
+        await super().declare(*items)
+
+
+class AtSlowBroker(Through):
+    """A session to which the first reads of weights come too late."""
+
+    def __init__(self, inner: Session, times: list[str]) -> None:
+        super().__init__(inner)
+        self._times = times
+
+    async def pour(self, stream: str, take: Callable[[Message], bool], *, timeout_s: float = 60.0) -> None:
+        if ".w." in stream and self._times:
+            raise Late(f"the {self._times.pop()} time, nothing came")
+        await super().pour(stream, take, timeout_s=timeout_s)
+
+
+class AtRisk(Parties):
+    """Parties whose worker has a session of another kind."""
+
+    def __init__(self, url: str, session: Callable[[Session], Session]) -> None:
+        super().__init__(url)
+        self._session = session
+        self.n_sessions = 0
+        """Of the worker."""
 
     async def open(self, name: str) -> Session:
         session = await super().open(name)
-        return AtCrashingBroker(session, self._crashing) if name == "worker" else session
+        if name != "worker":
+            return session
+        self.n_sessions += 1
+        return self._session(session)
 
 
 @pytest.mark.parametrize("client", ["ant", "bee"], ids=["before anybody is asked", "when somebody was asked already"])
@@ -122,7 +152,7 @@ async def test_a_stream_that_a_crash_left_broken_stops_no_run_and_changes_no_bit
 
     # When
     crashing = Crashing(client, part)
-    async with AtRisk(memory_url, crashing) as parties:
+    async with AtRisk(memory_url, partial(AtCrashingBroker, crashing=crashing)) as parties:
         submission = await parties.submit(spec, START)
         parties.worker()
         for site in await sites_of(TWO):
@@ -138,6 +168,35 @@ async def test_a_stream_that_a_crash_left_broken_stops_no_run_and_changes_no_bit
     assert outcome.weights == calm.weights
     assert [one for one in of_kind(records, RoundCommitted) if one.dropped] == []
     assert {name for name in left if ".u." in name or ".x." in name} == set()
+
+
+@pytest.mark.parametrize("deadline", [None, 0.5], ids=["after the last reply", "after the deadline"])
+async def test_weights_that_come_late_to_the_leader_itself_are_held_against_nobody(
+    memory_url: str, deadline: float | None
+) -> None:
+    # Given a round that is added up when all replies are there, or at its deadline, and a broker that is slow then
+    names = ("ant", "bee")
+    spec = make_spec(rounds=1, clients=2, evaluate=False, deadline=deadline)
+    times = [f"{number}." for number in range(MOST_TRIES + 1)]
+    puppets = {name: Puppet(name, info=INFO, weights=START, upload=upload) for name in names}
+    if deadline is not None:
+        puppets["bee"].withhold(1)
+    async with AtRisk(memory_url, partial(AtSlowBroker, times=times)) as parties:
+        # When
+        submission = await parties.submit(spec, START)
+        parties.worker()
+        for puppet in puppets.values():
+            parties.puppet(puppet, submission.run)
+        outcome = await parties.outcome(submission)
+        records = await parties.records(submission)
+
+    # Then it was tried again until they came, with no reply lost, and no other run of this worker disturbed
+    committed = of_kind(records, RoundCommitted)
+    assert outcome.status is Status.FINISHED
+    assert times == []
+    assert parties.n_sessions == 1
+    assert [one.client for one in committed[0].participants] == list(names if deadline is None else names[:1])
+    assert {note.reason for note in committed[0].dropped} <= {"no answer in time"}
 
 
 async def test_what_a_client_sent_to_a_leader_that_was_replaced_counts_and_is_not_sent_again(memory_url: str) -> None:
