@@ -76,7 +76,7 @@ def aux_stream(run_id: str, round_: int, writer: str) -> str:
     return f"fl.run.{run_id}.a.{round_}.{writer}"
 
 
-Part = Literal["u", "x"]
+Cargo = Literal["u", "x"]
 """What a client sends in bulk: its update, or what its optimizer tells the server's."""
 
 
@@ -92,16 +92,16 @@ class Room:
     round: int
     client: str
     leader: str
-    part: Part = "u"
+    cargo: Cargo = "u"
 
     @property
     def stream(self) -> str:
-        return f"fl.run.{self.run}.{self.part}.{self.round}.{self.client}.{self.leader}"
+        return f"fl.run.{self.run}.{self.cargo}.{self.round}.{self.client}.{self.leader}"
 
     @property
     def key(self) -> str:
         """Five words, so that the run's queue, which takes three, does not get the chunks."""
-        return f"{self.run}.{self.client}.{self.part}.{self.round}.{self.leader}"
+        return f"{self.run}.{self.client}.{self.cargo}.{self.round}.{self.leader}"
 
     def declaration(self, *, max_bytes: int) -> tuple[Declarable, ...]:
         return (Stream(self.stream, max_bytes=max_bytes), Binding(self.stream, UP.name, self.key))

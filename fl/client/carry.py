@@ -18,7 +18,7 @@ from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 BROUGHT: Final[dict[str, tuple[str, ...]]] = {"init": ("fixed",), "train": ("weights", "aux"), "evaluate": ("weights",)}
 """Fields of each request that may refer to a stream."""
 
-PARTS: Final[dict[str, topology.Part]] = {"update": "u", "aux": "x"}
+CARGOES: Final[dict[str, topology.Cargo]] = {"update": "u", "aux": "x"}
 """Fields of a `TrainReply`, and which of a leader's rooms each goes to."""
 
 
@@ -47,9 +47,9 @@ async def send(
 
     `room` is any of them. Raises `Unroutable` when they are gone, and `BadMessage` for what is nowhere in memory.
     """
-    for field, part in PARTS.items():
+    for field, cargo in CARGOES.items():
         if field in answer.spans:
-            tensors, to = getattr(answer.train, field), replace(room, part=part)
+            tensors, to = getattr(answer.train, field), replace(room, cargo=cargo)
             layout, span = read_layout(tensors.layout), answer.spans[field]
             if not tensors.compression and span.size != layout.nbytes:
                 raise BadMessage(f"the trainer's {field} has {span.size} bytes, where its tensors take {layout.nbytes}")

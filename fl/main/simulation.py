@@ -28,8 +28,8 @@ from fl.core.vector import SHARED, NumpyVector
 from fl.errors import ConfigError, Fatal, FluffleError, RunFailed
 from fl.main.outcome import Outcome
 from fl.main.simulation_crowd import Crowd, Unable, VirtualClient
-from fl.main.simulation_shelf import Shelf
 from fl.main.simulation_sums import TrainingSum, as_received, reply_of
+from fl.main.simulation_vectors import VectorStore
 from fl.run.asking import enough
 from fl.run.commands import Append, Close, Command, CompleteWeights, Fold, SendInit, SendRound, SetTimer, Sweep
 from fl.run.ending import fail
@@ -86,14 +86,14 @@ class Simulation:
     ) -> None:
         spec = spec.model_copy(update={"run": spec.run.model_copy(update={"patience": 0.0})})  # nobody can come back
         self._crowd = Crowd(spec, clients, run=run)
-        self._shelf = Shelf()
+        self._vectors = VectorStore()
         self._state = RunState(run, spec)
         if weights is not None:
             fixed = weights.select(Role.FIXED)
             self._state = replace(
                 self._state,
-                weights=self._shelf.put(weights.select(*SHARED)),
-                fixed=self._shelf.put(fixed) if fixed.layout.specs else None,
+                weights=self._vectors.put(weights.select(*SHARED)),
+                fixed=self._vectors.put(fixed) if fixed.layout.specs else None,
             )
         self._building: list[str] = []
         """Who was asked to build the model and has not answered."""
@@ -149,7 +149,7 @@ class Simulation:
             case SetTimer(timer=timer, seconds=seconds):
                 self._timer = None if seconds is None else timer
             case Sweep():
-                self._shelf.keep_only(self._state.held)
+                self._vectors.keep_only(self._state.held)
             case Close():
                 self._closed = True
             case _:
@@ -166,19 +166,19 @@ class Simulation:
             return StartFailed(str(error))
         if weights is None:
             return StartFailed(f"a model of kind {spec.model.kind!r} needs initial weights: give the run some")
-        return WeightsCompleted(command.data_info, self._shelf.put(weights), sent)
+        return WeightsCompleted(command.data_info, self._vectors.put(weights), sent)
 
     def _trained(self, command: Fold) -> Folded:
         assert self._sum is not None, "a round is added up before it is folded"
         with _blaming_parts():
             optimizer = Optimizer.from_config(self._state.spec.optim.server_opt)
             if self._state.server_state is not None:
-                optimizer.set_state(unpack_state(self._shelf.get(self._state.server_state)))
+                optimizer.set_state(unpack_state(self._vectors.get(self._state.server_state)))
             weights, note = self._sum.weights_after(self._weights, optimizer, round_=command.round)
             return Folded(
                 tuple(self._sum.results),
-                weights=self._shelf.put(weights),
-                server_state=self._shelf.put(pack_state(optimizer.get_state())),
+                weights=self._vectors.put(weights),
+                server_state=self._vectors.put(pack_state(optimizer.get_state())),
                 aux=self._put_aux(optimizer),
                 note=note,
             )
@@ -190,17 +190,17 @@ class Simulation:
 
     def _put_aux(self, optimizer: Optimizer) -> Parcel | None:
         aux = pack_aux(optimizer.collect_aux_var())
-        return None if aux is None else self._shelf.put(aux)
+        return None if aux is None else self._vectors.put(aux)
 
     @property
     def _weights(self) -> NumpyVector:
         assert self._state.weights is not None, "a run that is initialised has weights"
-        return self._shelf.get(self._state.weights)
+        return self._vectors.get(self._state.weights)
 
     def _outcome(self) -> Outcome:
         state, end = self._state, self._state.ended
         assert end is not None, "only a run that has ended is closed"
-        left = [self._shelf.get(part) for part in (end.weights, state.fixed) if part is not None]
+        left = [self._vectors.get(part) for part in (end.weights, state.fixed) if part is not None]
         weights = None if end.weights is None else NumpyVector.join(*left)
         return Outcome(state.run, state.spec, end.status, end.reason, end.best_round, weights, self._history)
 
@@ -237,7 +237,7 @@ class Simulation:
         names, self._building = self._building, []
         state = self._state
         assert state.data_info is not None, "a run that is initialised has it"
-        fixed = None if state.fixed is None else self._shelf.get(state.fixed)
+        fixed = None if state.fixed is None else self._vectors.get(state.fixed)
         self._crowd.initialise(Shared(state.data_info, self._weights.layout, fixed))
         self._hear(names, [InitAnswered(name) for name in names[-1:]])
 
@@ -266,11 +266,11 @@ class Simulation:
 
     def _trainer(self) -> Callable[[str], None]:
         """What makes a client train in the open round."""
-        state, weights, shelf = self._state, self._weights, self._shelf
+        state, weights, vectors = self._state, self._weights, self._vectors
         round_, counted = state.trained + 1, state.counted
         in_order = state.spec.run.sampling.take is None
         self._sum = total = TrainingSum(state.spec, weights.layout, in_order=in_order)
-        aux = {} if state.aux is None else as_received(shelf.get(state.aux), weights.layout)
+        aux = {} if state.aux is None else as_received(vectors.get(state.aux), weights.layout)
 
         def train(name: str) -> None:
             total.take(name, self._crowd.train(name, round_, weights, counted=counted.get(name, 0), aux=aux))

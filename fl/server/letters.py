@@ -6,7 +6,7 @@ from typing import Final
 
 from broker.base import Delivery
 from broker.blob import BlobRef
-from broker.topology import DOWN, UP, Key, Part, Room
+from broker.topology import DOWN, UP, Cargo, Key, Room
 from fl.core.data_info import DataInfo
 from fl.core.layout import Layout, check_same
 from fl.errors import BadMessage, DataError
@@ -154,12 +154,12 @@ def _check_form(tensors: Tensors, expected: Layout) -> None:
     check_same(read_layout(tensors.layout), expected)
 
 
-def _check_origin(ref: BlobRef | None, letter: Letter, reply: TrainReply, state: RunState, part: Part) -> None:
+def _check_origin(ref: BlobRef | None, letter: Letter, reply: TrainReply, state: RunState, cargo: Cargo) -> None:
     """Bulk lies where one of those who led the round has made room for it."""
     if ref is None:
         return
     leaders = state.asked_by.get(reply.round, ())
-    if ref.stream not in {Room(state.run, reply.round, letter.sender, leader, part).stream for leader in leaders}:
+    if ref.stream not in {Room(state.run, reply.round, letter.sender, leader, cargo).stream for leader in leaders}:
         raise BadMessage(f"its bytes are said to be in {ref.stream}, which is not the stream for it")
 
 

@@ -56,9 +56,9 @@ class Mail:
         """Declare the stream for an update that is too big to come inside its reply."""
         if open_.opened.kind is not Kind.TRAIN or state.weights is None:
             return
-        for part, n_bytes in bulk_bytes(state).items():
+        for cargo, n_bytes in bulk_bytes(state).items():
             if n_bytes > INLINE_BYTES:
-                room = topology.Room(state.run, open_.opened.round, client, self._leader, part)
+                room = topology.Room(state.run, open_.opened.round, client, self._leader, cargo)
                 # for an upload cut short and one done again after it
                 await self._session.declare(*room.declaration(max_bytes=4 * n_bytes))
 
@@ -71,11 +71,11 @@ class Mail:
             self._log.warning("client_without_queue", client=client, what=what(body))
 
 
-def bulk_bytes(state: RunState) -> dict[topology.Part, int]:
+def bulk_bytes(state: RunState) -> dict[topology.Cargo, int]:
     """What a client may have to send in a training round, at most."""
     assert state.weights is not None, "a round starts from weights"
     layout = read_layout(open_parcel(state.weights).layout)
-    sizes: dict[topology.Part, int] = {"u": update_bytes(state.spec, layout)}
+    sizes: dict[topology.Cargo, int] = {"u": update_bytes(state.spec, layout)}
     told = exchange_bytes(state.spec, layout)
     return {**sizes, "x": told + INLINE_BYTES} if told else sizes  # vectors, and numbers beside them
 

@@ -69,19 +69,19 @@ class Shelf:
 
         By the names that leaders gave these streams: a reply says where its bytes are, and may lie.
         """
-        parts = [part for part, size in bulk_bytes(state).items() if size > INLINE_BYTES] if state.weights else []
-        if not parts:
+        cargoes = [cargo for cargo, size in bulk_bytes(state).items() if size > INLINE_BYTES] if state.weights else []
+        if not cargoes:
             return
         last = state.trained if state.ended is None else state.trained + 1
         asked = {(round_, leader) for round_, leaders in state.asked_by.items() for leader in leaders}
         if state.ended is not None:  # some may have made room for updates of rounds that were over already
             asked |= {(one.round, one.leader) for one in state.fallen}
         rooms = [
-            topology.Room(self._run, round_, name, leader, part)
+            topology.Room(self._run, round_, name, leader, cargo)
             for round_, leader in sorted(asked)
             if self._cleared < round_ <= last or state.ended is not None
             for name in state.clients
-            for part in parts
+            for cargo in cargoes
         ]
         await asyncio.gather(*(self._session.delete(room.stream) for room in rooms))
         self._cleared = last

@@ -113,7 +113,7 @@ async def test_what_a_trainer_left_in_memory_is_referred_to_where_the_leader_mad
     memory, update = OwnMemory(), vector(-0.5)
     answer = answer_with(memory, update)
     # When
-    await send(session, memory, answer, room=replace(ROOM, part="x"))
+    await send(session, memory, answer, room=replace(ROOM, cargo="x"))
     # Then
     assert answer.train.update.ref.stream == ROOM.stream
     assert await fetch(session, answer.train.update) == update

@@ -46,13 +46,13 @@ class Crashing:
     """A broker's crash while a stream is declared, as RabbitMQ 3.10 survives it: that name ends every session."""
 
     client: str
-    part: str
+    cargo: str
     broken: set[str] = field(default_factory=set)
 
     def declares(self, items: tuple[Declarable, ...]) -> None:
         """Raises `ConnectionLost` in the first declaration of the stream, and in all later ones of the same name."""
         for item in items:
-            if isinstance(item, Stream) and f".{self.part}.1.{self.client}" in item.name and not self.broken:
+            if isinstance(item, Stream) and f".{self.cargo}.1.{self.client}" in item.name and not self.broken:
                 self.broken.add(item.name)
             if not self.broken.isdisjoint({getattr(item, "name", "")}):
                 raise ConnectionLost(f"internal error: {item}")
@@ -142,16 +142,16 @@ class AtRisk(Parties):
 
 
 @pytest.mark.parametrize("client", ["ant", "bee"], ids=["before anybody is asked", "when somebody was asked already"])
-@pytest.mark.parametrize("part", ["u", "x"], ids=["update", "what its optimizer tells"])
+@pytest.mark.parametrize("cargo", ["u", "x"], ids=["update", "what its optimizer tells"])
 async def test_a_stream_that_a_crash_left_broken_stops_no_run_and_changes_no_bit(
-    memory_url: str, client: str, part: str
+    memory_url: str, client: str, cargo: str
 ) -> None:
     # Given
     spec = scaffold(make_spec(rounds=2, clients=2))
     calm, _ = await run_here(memory_url + "-calm", spec, TWO, weights=START)
 
     # When
-    crashing = Crashing(client, part)
+    crashing = Crashing(client, cargo)
     async with AtRisk(memory_url, partial(AtCrashingBroker, crashing=crashing)) as parties:
         submission = await parties.submit(spec, START)
         parties.worker()

@@ -7,7 +7,7 @@ from fl.wire.bulk import INLINE_BYTES
 from fl.wire.tensors import digest, inline, parcel, referring
 
 
-class Shelf:
+class VectorStore:
     """The run's vectors, which parcels of its records stand for. Nobody may write into them."""
 
     def __init__(self) -> None:
