@@ -119,7 +119,7 @@ class Daemon:
     async def _announcements(self) -> None:
         """Join runs, whatever they are about: a trainer reads their specs, and says what it does not understand.
 
-        So that nothing is loaded for runs that are over.
+        To read them here would load all that runs need, also where all of them are over.
         """
         async with await self._session.read(topology.RUNS.name) as announcements:
             async for delivery in announcements:

@@ -77,13 +77,9 @@ class Workbench:
 
     async def _excess(self, state: RunState, made: NumpyVector | None) -> str | None:
         """Why the run takes more of the broker than it may; None if it does not."""
-        submitted, fixed = (
-            None if parcel is None else read_layout(open_parcel(parcel).layout)
-            for parcel in (state.weights, state.fixed)
-        )
-        layout = submitted if made is None else made.layout
-        assert layout is not None, "made, where none were submitted"
-        takes = footprint(state.spec, layout, fixed=fixed.nbytes if fixed else 0, n_clients=len(state.clients))
+        layout = made.layout if made is not None else _layout_of(state.weights)
+        fixed = 0 if state.fixed is None else _layout_of(state.fixed).nbytes
+        takes = footprint(state.spec, layout, fixed=fixed, n_clients=len(state.clients))
         return takes.excess(await read_quota(self._session))
 
     # ---- training --------------------------------------------------------------------------------------------------
