@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+from fl.core import doors
 from fl.core.data_info import DataInfo
 from fl.core.dataset import Batch
-from fl.core.model import Model, doors
+from fl.core.model import Model
 from fl.core.model.tensorflow import TensorflowModel
 from fl.core.optimizer import Optimizer
 from fl.errors import ConfigError, ModelError
