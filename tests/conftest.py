@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
 from broker.local import LocalRabbit
-from tests.rabbit_tools import MAX_CHANNELS, MAX_MESSAGE_BYTES
+from tests.rabbit_tools import MAX_CHANNELS, MAX_MESSAGE_BYTES, virtual_hosts
 from tests.side_by_side import SideBySide
 
 # What asserts for the tests of several folders
@@ -39,3 +39,9 @@ def rabbit() -> Iterator[LocalRabbit]:
     limits = {"max_message_size": str(MAX_MESSAGE_BYTES), "channel_max": str(MAX_CHANNELS)}
     with LocalRabbit(extra_config=limits) as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def vhosts(rabbit: LocalRabbit) -> Iterator[str]:
+    """Virtual hosts of that node that nobody has seen."""
+    return virtual_hosts(rabbit)

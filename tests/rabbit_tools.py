@@ -1,8 +1,12 @@
-"""What tests share about the real broker: its limits, and a wire to it that a test can cut or freeze."""
+"""What tests share about the real broker: its limits, virtual hosts, and a wire to it that a test can cut or freeze."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Self
 
 from broker.base import Stream
@@ -11,6 +15,7 @@ from broker.local import LocalRabbit
 
 MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 MAX_CHANNELS: Final = 64
+HOSTS_AT_A_TIME: Final = 8
 
 _ALARMS: Final = {
     "memory": (("set_vm_memory_high_watermark", "absolute", "1"), ("set_vm_memory_high_watermark", "0.4")),
@@ -25,6 +30,39 @@ def age(node: LocalRabbit) -> None:
         broker.declare(Stream("first"))
         broker.delete("first")
     node.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
+
+
+def virtual_hosts(node: LocalRabbit) -> Iterator[str]:
+    """Names of virtual hosts that nobody has seen, made some at a time: `rabbitmqctl` takes a second whatever it does.
+
+    They go with the node.
+    """
+    all_of_it = {"user": "guest", "configure": ".*", "write": ".*", "read": ".*"}
+    while True:
+        names = [f"test-{secrets.token_hex(4)}" for _ in range(HOSTS_AT_A_TIME)]
+        permissions = [{"vhost": name, **all_of_it} for name in names]
+        with TemporaryDirectory() as folder:
+            definitions = Path(folder) / "definitions.json"
+            definitions.write_text(
+                json.dumps({"vhosts": [{"name": name} for name in names], "permissions": permissions})
+            )
+            node.ctl("import_definitions", str(definitions))
+        yield from names
+
+
+@asynccontextmanager
+async def impatience(node: LocalRabbit, timeout_ms: int, *, look_every_ms: int = 100) -> AsyncIterator[None]:
+    """Within this block new channels wait so long for acknowledgements, and look so often whether that is over."""
+    set_both = (
+        "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {})"
+    )
+    get = "{ok, Known} = application:get_env(rabbit, consumer_timeout)"
+    impatient = f"{get}, {set_both.format(timeout_ms, look_every_ms)}, Known."
+    known = (await asyncio.to_thread(node.ctl, "eval", impatient)).strip()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(node.ctl, "eval", f"{set_both.format(known, 60_000)}.")
 
 
 @asynccontextmanager

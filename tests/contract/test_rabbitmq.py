@@ -14,7 +14,7 @@ from broker.errors import AccessRefused, ConnectionLost, Fatal, NotFound, Subscr
 from broker.local import LocalRabbit
 from broker.processes import free_ports
 from tests.contract.backends import PATIENCE_S, bodies, take_one, until_counted
-from tests.rabbit_tools import MAX_CHANNELS, Cuttable
+from tests.rabbit_tools import MAX_CHANNELS, Cuttable, impatience
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -207,15 +207,10 @@ async def test_closing_a_session_whose_network_is_silent_ends(rabbit: LocalRabbi
 
 
 @pytest.fixture
-def impatient(rabbit: LocalRabbit) -> Iterator[None]:
+async def impatient(rabbit: LocalRabbit) -> AsyncIterator[None]:
     """New channels wait a tenth of a second for acknowledgements; they look every tenth of a second."""
-    known = rabbit.ctl("eval", "{ok, Known} = application:get_env(rabbit, consumer_timeout), Known.").strip()
-    set_both = (
-        "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {})."
-    )
-    rabbit.ctl("eval", set_both.format(100, 100))
-    yield
-    rabbit.ctl("eval", set_both.format(known, 60_000))
+    async with impatience(rabbit, 100):
+        yield
 
 
 @pytest.mark.usefixtures("impatient")

@@ -25,13 +25,9 @@ def players() -> Iterator[Troupe]:
 
 
 @pytest.fixture(scope="module")
-def scene(rabbit: LocalRabbit, players: Troupe) -> Iterator[Scene]:
+def scene(rabbit: LocalRabbit, vhosts: Iterator[str], players: Troupe) -> Scene:
     """A virtual host that the campaigns of one file share, one after the other."""
-    vhost = f"campaign-{secrets.token_hex(4)}"
-    rabbit.ctl("add_vhost", vhost)
-    rabbit.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
-    yield Scene(rabbit, rabbit.url.rstrip("/") + f"/{vhost}", players)
-    rabbit.ctl("delete_vhost", vhost)
+    return Scene(rabbit, f"{rabbit.url}{next(vhosts)}", players)
 
 
 @pytest.fixture(scope="session")

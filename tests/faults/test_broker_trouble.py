@@ -9,7 +9,7 @@ import pytest
 from broker.local import LocalRabbit
 from tests.faults.campaign import Told
 from tests.faults.trouble import SIZES, Play, calm, committed, opened, play, uploading
-from tests.rabbit_tools import age, alarm
+from tests.rabbit_tools import age, alarm, virtual_hosts
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 
@@ -37,13 +37,15 @@ def node() -> Iterator[LocalRabbit]:
         yield node
 
 
+@pytest.fixture(scope="module")
+def hosts(node: LocalRabbit) -> Iterator[str]:
+    return virtual_hosts(node)
+
+
 @pytest.fixture
-def url(node: LocalRabbit) -> str:
+def url(node: LocalRabbit, hosts: Iterator[str]) -> str:
     """A virtual host of the node for one run."""
-    vhost = f"trouble-{secrets.token_hex(4)}"
-    node.ctl("add_vhost", vhost)
-    node.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
-    return node.url.rstrip("/") + f"/{vhost}"
+    return f"{node.url}{next(hosts)}"
 
 
 @pytest.mark.parametrize(("size", "moment"), MOMENTS)

@@ -11,6 +11,7 @@ from broker.cluster import LocalCluster
 from broker.local import LocalRabbit
 from tests.faults.campaign import Told
 from tests.faults.trouble import SIZES, Play, calm, committed, opened, play
+from tests.rabbit_tools import virtual_hosts
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(600)]
 
@@ -38,13 +39,15 @@ def cluster(running: LocalCluster) -> LocalCluster:
     return running
 
 
+@pytest.fixture(scope="module")
+def hosts(running: LocalCluster) -> Iterator[str]:
+    return virtual_hosts(running.nodes[0])
+
+
 @pytest.fixture
-def vhost(cluster: LocalCluster) -> str:
-    """A virtual host of the cluster for one run."""
-    name = f"trouble-{secrets.token_hex(4)}"
-    cluster.nodes[0].ctl("add_vhost", name)
-    cluster.nodes[0].ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    return name
+def vhost(cluster: LocalCluster, hosts: Iterator[str]) -> str:
+    """A virtual host of the cluster, all of whose nodes run, for one run."""
+    return next(hosts)
 
 
 async def leader_of(node: LocalRabbit, playing: Play, vhost: str) -> str:

@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -16,6 +14,7 @@ from tests.faults.campaign import LOOK_EVERY_S, PATIENCE_S, Campaign, Scene, Tol
 from tests.faults.points import Point
 from tests.faults.stage import make_run
 from tests.faults.troupe import Victim
+from tests.rabbit_tools import impatience
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -23,7 +22,7 @@ SHORT_S: Final = 1
 """A leader's heartbeat: the broker gives it up after two."""
 LONG_S: Final = 60
 """That of a daemon that is stopped so that a round waits for it."""
-HOLD_S: Final = 2
+HOLD_MS: Final = 2_000
 """How long a delivery may go unacknowledged, where that is short."""
 
 MOMENTS: Final = {
@@ -67,7 +66,7 @@ async def test_leaders_who_hold_a_reply_for_too_long_take_turns_and_change_nothi
     async with campaign(scene, make_run()) as played:
         # Given: two workers whose subscriptions alone end when a message is held for too long
         cat = await one_that_stops(played, tmp_path, "after deliver client.cat train_request 2")
-        async with impatience(rabbit):
+        async with impatience(rabbit, HOLD_MS, look_every_ms=200):
             played.parties.worker("one")
             played.parties.worker("two")
 
@@ -103,17 +102,3 @@ async def until_said(victim: Victim, text: str, *, times: int) -> None:
         while victim.last_words.count(text) < times:
             assert victim.exit_code is None, victim.last_words
             await asyncio.sleep(LOOK_EVERY_S)
-
-
-@asynccontextmanager
-async def impatience(rabbit: LocalRabbit) -> AsyncIterator[None]:
-    """New channels wait `HOLD_S` for acknowledgements, and look often whether that is over."""
-    known = rabbit.ctl("eval", "{ok, Known} = application:get_env(rabbit, consumer_timeout), Known.").strip()
-    set_both = (
-        "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {})."
-    )
-    await asyncio.to_thread(rabbit.ctl, "eval", set_both.format(HOLD_S * 1000, 200))
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(rabbit.ctl, "eval", set_both.format(known, 60_000))

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from fl.run.spec import RunSpec
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 from tests.integration.parties import Parties
 from tests.integration.world import N_FEATURES, make_spec, of_kind, run_here, samples, until
+from tests.rabbit_tools import impatience
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -30,19 +31,10 @@ MOMENTUM = {"client_opt": {"lrate": 1e-6, "modules": [["momentum", {"beta": 0.9}
 
 
 @pytest.fixture
-def impatient_url(rabbit: LocalRabbit) -> Iterator[str]:
+async def impatient_url(rabbit: LocalRabbit, vhosts: Iterator[str]) -> AsyncIterator[str]:
     """A virtual host of a broker that waits a second for an acknowledgement, and looks ten times a second."""
-    known = rabbit.ctl("eval", "{ok, Known} = application:get_env(rabbit, consumer_timeout), Known.").strip()
-    set_both = (
-        "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {})."
-    )
-    vhost = f"impatient-{secrets.token_hex(4)}"
-    rabbit.ctl("add_vhost", vhost)
-    rabbit.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
-    rabbit.ctl("eval", set_both.format(TIMEOUT_MS, 100))
-    yield rabbit.url.rstrip("/") + f"/{vhost}"
-    rabbit.ctl("eval", set_both.format(known, 60_000))
-    rabbit.ctl("delete_vhost", vhost)
+    async with impatience(rabbit, TIMEOUT_MS):
+        yield f"{rabbit.url}{next(vhosts)}"
 
 
 @pytest.fixture

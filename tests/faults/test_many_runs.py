@@ -1,6 +1,5 @@
 """A daemon that has served two hundred runs is as it was after twenty."""
 
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,15 +24,6 @@ pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(600)]  # a minute alone,
 RUNS: Final = 200
 SETTLED: Final = 20
 """Runs after which a process has loaded what it ever loads."""
-
-
-@pytest.fixture
-def vhost(rabbit: LocalRabbit) -> Iterator[str]:
-    name = f"many-{secrets.token_hex(4)}"
-    rabbit.ctl("add_vhost", name)
-    rabbit.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    yield name
-    rabbit.ctl("delete_vhost", name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +57,11 @@ def at_rest(daemon: psutil.Process, log: Path, runs: int) -> bool:
     return log.read_text().count(" run_over ") == runs and not daemon.children()
 
 
-async def test_two_hundred_runs_leave_nothing_at_a_site(rabbit: LocalRabbit, vhost: str, tmp_path: Path) -> None:
-    url = rabbit.url.rstrip("/") + f"/{vhost}"
+async def test_two_hundred_runs_leave_nothing_at_a_site(
+    rabbit: LocalRabbit, vhosts: Iterator[str], tmp_path: Path
+) -> None:
+    vhost = next(vhosts)
+    url = f"{rabbit.url}{vhost}"
     log, held = tmp_path / "ant.log", dict[int, tuple[int, Traces]]()
     with running(url, tmp_path, log) as process:
         daemon = psutil.Process(process.pid)
