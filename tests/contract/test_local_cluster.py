@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
+    """Started once; the last test stops it."""
     cluster = LocalCluster()
     yield cluster.start()
     cluster.stop()
@@ -51,9 +52,8 @@ async def test_a_node_that_is_cut_off_serves_nobody_until_it_is_healed(cluster: 
     await session.close()
 
 
-def test_a_stopped_cluster_leaves_no_file_port_or_process() -> None:
+def test_a_stopped_cluster_leaves_no_file_port_or_process(cluster: LocalCluster) -> None:
     # Given
-    cluster = LocalCluster().start()
     homes = [home_of(node) for node in cluster.nodes]
 
     # When

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 
 T = TypeVar("T")
 
-KILLS = 3
+KILLS = 2
 """Each is a start of a node, which takes most of the time."""
 
 
