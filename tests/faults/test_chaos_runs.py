@@ -80,7 +80,7 @@ def test_no_fault_alone_changes_a_bit(fault: Fault, name: str, data: st.DataObje
 
 @pytest.mark.parametrize("name", [case.name for case in SMALL])
 @given(data=st.data())
-@settings(max_examples=250 * TIMES)
+@settings(max_examples=150 * TIMES)
 def test_all_faults_together_change_no_bit(name: str, data: st.DataObject) -> None:
     plan = data.draw(schedules(undisturbed(name)[1]))
 
@@ -91,7 +91,7 @@ def test_all_faults_together_change_no_bit(name: str, data: st.DataObject) -> No
 
 @pytest.mark.parametrize("name", [case.name for case in BULK])
 @given(data=st.data())
-@settings(max_examples=100 * TIMES)
+@settings(max_examples=60 * TIMES)
 def test_all_faults_together_change_no_bit_of_bulk(name: str, data: st.DataObject) -> None:
     plan = data.draw(schedules(undisturbed(name)[1]))
 
