@@ -23,7 +23,9 @@ PROTOC := $(PROTO_VENV)/bin/python -m grpc_tools.protoc -I proto
 # begin early.
 SIDE_BY_SIDE := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --maxprocesses 4 --no-loadscope-reorder
 
-# Python compiles what it imports, which is less than half of all that comes.
+# Python compiles what it imports, which is less than half of all that comes, and keeps it, also where containers tell it
+# not to: tests start hundreds of processes, and compiling a framework takes longer than importing it.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := python -m pip install --quiet --disable-pip-version-check --no-compile
 # A virtual environment in $(1), unless one that works is there.
 environment = python=$$(.ci/find-python $(PYTHON)) && \
