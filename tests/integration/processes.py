@@ -12,6 +12,7 @@ from typing import Final
 
 PATIENCE_S = 30.0
 
+THREADS: Final = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 FRAMEWORKS: Final = ("torch", "tensorflow", "keras", "sklearn", "scipy", "pandas")
 
 _TELLING = """
@@ -97,8 +98,8 @@ def run_fluffle(*arguments: str | Path, folder: Path, **variables: str) -> "subp
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
-    """What a command sees of ours: where the code is, and a home of its own."""
-    kept = {key: os.environ[key] for key in ("PATH",) if key in os.environ}
+    """What a command sees of ours: where the code is, how many threads it may compute with, and a home of its own."""
+    kept = {key: os.environ[key] for key in ("PATH", *THREADS) if key in os.environ}
     root = str(Path(__file__).parents[2])
     return kept | {"HOME": str(folder), "PYTHONPATH": root, "COLUMNS": "300"} | variables
 
