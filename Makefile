@@ -19,8 +19,7 @@ PROTOS := $(sort $(wildcard proto/fl/wire/*.proto))
 PROTOC := $(PROTO_VENV)/bin/python -m grpc_tools.protoc -I proto
 
 # One test more at a time than there are cores, since nearly half of what tests do is waiting. Each takes a broker of its
-# own and, with both frameworks, 1 GB: four will do. In their own order, so that faults, which are one after the other,
-# begin early.
+# own and, with both frameworks, 1 GB: four will do. In our order: tests/side_by_side.py.
 SIDE_BY_SIDE := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --maxprocesses 4 --no-loadscope-reorder
 
 # Python compiles what it imports, which is less than half of all that comes, and keeps it, also where containers tell it

@@ -9,7 +9,7 @@ from xdist.remote import Producer
 
 from broker.local import LocalRabbit
 from tests.rabbit_tools import MAX_CHANNELS, MAX_MESSAGE_BYTES, virtual_hosts
-from tests.side_by_side import SideBySide
+from tests.side_by_side import SideBySide, longest_first
 
 # What asserts for the tests of several folders
 pytest.register_assert_rewrite(
@@ -31,6 +31,11 @@ settings.load_profile("no deadline")
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide | None:
     """Say which tests may run side by side, unless the command line does (`--dist`)."""
     return SideBySide(config, log) if config.getvalue("dist") == "load" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers of pytest-xdist take tests in this order."""
+    items[:] = longest_first(items, lambda item: item.nodeid)
 
 
 @pytest.fixture(scope="session")

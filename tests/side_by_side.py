@@ -3,9 +3,12 @@
 A marker would say so where the tests are, but pytest-xdist 3.8 passes over `xdist_group` with pytest 9.2.
 """
 
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 from xdist.scheduler import LoadScopeScheduling
+
+T = TypeVar("T")
 
 _FAULTS: Final = "tests/faults/"
 _EMBEDDED_FAULTS: Final = "tests/faults/test_chaos_"
@@ -36,3 +39,8 @@ def group_of(test: str) -> str:
     if file.startswith(_FAULTS) and not file.startswith(_EMBEDDED_FAULTS):
         return _FAULTS
     return file if file.startswith(_SHARING) else test
+
+
+def longest_first(tests: Iterable[T], name_of: Callable[[T], str]) -> list[T]:
+    """Faults begin first: one after the other they take so long that all would wait for them at the end."""
+    return sorted(tests, key=lambda test: group_of(name_of(test)) != _FAULTS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.side_by_side import group_of
+from tests.side_by_side import group_of, longest_first
 
 
 def groups(*tests: str) -> int:
@@ -21,6 +21,13 @@ def test_tests_that_share_what_takes_long_to_make_run_one_after_the_other(file: 
 @pytest.mark.parametrize("file", ["integration/test_digits.py", "faults/test_chaos_runs.py"])
 def test_any_other_test_runs_beside_those_of_its_file(file: str) -> None:
     assert groups(f"{file}::test_a[1]", f"{file}::test_a[2]", f"{file}::test_b") == 3
+
+
+def test_faults_begin_before_anything_else_and_the_rest_keeps_its_order() -> None:
+    tests = [f"tests/{test}" for test in ("unit/a.py::b", "faults/test_chaos_a.py::b", "contract/a.py::b")]
+    faults = [f"tests/faults/test_{test}.py::a" for test in ("z", "y")]
+
+    assert longest_first([tests[0], faults[0], *tests[1:], faults[1]], str) == [*faults, *tests]
 
 
 def test_unit_tests_of_two_files_run_side_by_side() -> None:
