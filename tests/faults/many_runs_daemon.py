@@ -19,7 +19,7 @@ from fl.client.state import StateDirectory
 from fl.client.trainer import ProcessTrainer, ThreadTrainer, Trainer
 from tests.integration.site_files import config_of
 
-PROCESS_EVERY: Final = 7
+PROCESS_EVERY: Final = 20
 """Every so many runs have a trainer as a process."""
 
 
