@@ -91,6 +91,7 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--compression", nargs="*", default=["bf16"], help="ours also with these compressions (default: bf16)"
     )
+    parser.add_argument("--only", default="", help="leave out whose label does not have this, such as 'over RabbitMQ'")
     parser.add_argument("--takeovers", action="store_true", help="also what the death of a leader costs")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--picture", type=Path, help="draw them into this file, such as bench.svg")
@@ -111,7 +112,10 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> None:
     options = options_of(sys.argv[1:])
-    taking_part = contestants(options.compression, peers=options.peers)
+    every = contestants(options.compression, peers=options.peers)
+    taking_part = [one for one in every if options.only in one.label]
+    if not taking_part:
+        sys.exit(f"--only {options.only!r} leaves nobody of {', '.join(one.label for one in every)}")
     with TemporaryDirectory(prefix="fluffle-bench-") as folder:
         place = Path(folder)
         with LocalRabbit(place / "rabbit") as node:
