@@ -269,7 +269,8 @@ class Simulation:
         state, weights, vectors = self._state, self._weights, self._vectors
         round_, counted = state.trained + 1, state.counted
         in_order = state.spec.run.sampling.take is None
-        self._sum = total = TrainingSum(state.spec, weights.layout, in_order=in_order)
+        asked = state.open.opened.participants if state.open is not None else ()
+        self._sum = total = TrainingSum(state.spec, weights.layout, asked=asked, in_order=in_order)
         aux = {} if state.aux is None else as_received(vectors.get(state.aux), weights.layout)
 
         def train(name: str) -> None:

@@ -1,8 +1,9 @@
 """The arithmetic of a simulation's rounds: updates, which are in memory already, become the next weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fl.client.learner import Trained
+from fl.core.aggregator.blocks import fold_in_blocks
 from fl.core.layout import Layout, Role
 from fl.core.mergeable import Sum
 from fl.core.optimizer import Optimizer
@@ -11,7 +12,7 @@ from fl.core.training import EvaluateResult
 from fl.core.vector import NumpyVector
 from fl.run.events import ClientResult
 from fl.run.spec import RunSpec, compression_of
-from fl.server.fold import NOBODY_TRAINED, aggregator_of, finite, merged, updated
+from fl.server.fold import NOBODY_TRAINED, AuxFold, aggregator_of, finite, updated
 from fl.wire.messages_pb2 import EvaluateReply
 from fl.wire.tensors import inline
 
@@ -19,14 +20,15 @@ from fl.wire.tensors import inline
 class TrainingSum:
     """The open training round: what has come of it is added up in the order of the clients' names."""
 
-    def __init__(self, spec: RunSpec, layout: Layout, *, in_order: bool) -> None:
+    def __init__(self, spec: RunSpec, layout: Layout, *, asked: Iterable[str], in_order: bool) -> None:
         """`in_order`: clients come in the order of their names; else what they send is held until the end."""
-        self._fold = aggregator_of(spec).start(layout)
+        asked = tuple(asked)
+        self._fold = fold_in_blocks(aggregator_of(spec), layout, asked)
         self._compression = compression_of(spec)
         self._trainable = layout.select(Role.TRAINABLE)
         self._in_order = in_order
         self._held: dict[str, Trained] = {}
-        self._aux: dict[str, Sum] = {}
+        self._aux = AuxFold(asked)
         self.results: list[ClientResult] = []
         """Of those whose updates are in the sum."""
 
@@ -44,7 +46,7 @@ class TrainingSum:
         update = self._fold.finish()
         if update is None:
             return weights, NOBODY_TRAINED
-        return finite(updated(weights, update, optimizer, aux=self._aux, round_=round_), round_), ""
+        return finite(updated(weights, update, optimizer, aux=self._aux.total(), round_=round_), round_), ""
 
     def _add(self, client: str, trained: Trained) -> None:
         done, update = trained.result, trained.update
@@ -59,7 +61,7 @@ class TrainingSum:
     def _add_aux(self, client: str, told: Mapping[str, Sum]) -> None:
         packed = pack_aux(told)
         assert packed is not None, "somebody tells something"
-        self._aux = merged(self._aux, unpack_aux(packed, self._trainable), of=client)
+        self._aux.add(client, unpack_aux(packed, self._trainable))
 
 
 def as_received(aux: NumpyVector, layout: Layout) -> dict[str, Sum]:

@@ -4,12 +4,13 @@ Nothing here depends on when or how often a reply arrived, or on who folds: the 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fl.core.aggregator import Aggregator
+from fl.core.aggregator.blocks import blocks
 from fl.core.layout import Layout
 from fl.core.mergeable import PartwiseSum, Sum
 from fl.core.metrics import MetricSet
@@ -86,8 +87,28 @@ def finite(weights: NumpyVector, round_: int) -> NumpyVector:
     return weights
 
 
+class AuxFold:
+    """What the clients' optimizers have sent, added up in the shape that the sum of their updates has."""
+
+    def __init__(self, asked: Iterable[str]) -> None:
+        self._block_of = {client: number for number, block in enumerate(blocks(asked)) for client in block}
+        self._before: dict[str, Sum] = {}
+        self._block: dict[str, Sum] = {}
+        self._number = 0
+
+    def add(self, client: str, told: Mapping[str, Sum]) -> None:
+        """Take one more client's, in the order of their names. Raises `RunFailed` where fields differ."""
+        number = self._block_of[client]
+        if number != self._number:
+            self._before, self._block, self._number = self.total(of=client), {}, number
+        self._block = merged(self._block, told, of=client)
+
+    def total(self, *, of: str = "the last block") -> dict[str, Sum]:
+        return merged(self._before, self._block, of=of)
+
+
 def merged(total: Mapping[str, Sum], part: Mapping[str, Sum], *, of: str) -> dict[str, Sum]:
-    """What optimizers have sent, with what that of one more client has. Raises `RunFailed` where fields differ."""
+    """What optimizers have sent, with what that of one more client, or block, has. Raises `RunFailed` likewise."""
     try:
         return {**total, **{name: total[name].merge(one) if name in total else one for name, one in part.items()}}
     except ValueError as error:

@@ -1,22 +1,23 @@
 """What an open training round has taken in so far: the sum of updates, which grows while others still train."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from broker.base import Session
 from broker.threads import in_thread
+from fl.core.aggregator.blocks import fold_in_blocks
 from fl.core.aggregator.weighted import PartwiseFold
 from fl.core.layout import Layout, Role
-from fl.core.mergeable import Sum
 from fl.core.optimizer import Optimizer
 from fl.core.optimizer.aux import unpack_aux
 from fl.core.vector import Array, TakeFloats, chunks
 from fl.errors import BadMessage
 from fl.run.events import ClientResult
 from fl.run.spec import RunSpec, compression_of
-from fl.server.fold import aggregator_of, merged
+from fl.server.fold import AuxFold, aggregator_of
 from fl.wire.bulk import INLINE_BYTES, fetch, pour
 from fl.wire.messages_pb2 import TrainReply
 
@@ -40,16 +41,17 @@ class Intake:
     intake reads the others again.
     """
 
-    def __init__(self, session: Session, spec: RunSpec, layout: Layout) -> None:
+    def __init__(self, session: Session, spec: RunSpec, layout: Layout, *, asked: Iterable[str]) -> None:
+        """`asked` are all whom the round, or the part of it that is summed here, may have updates of."""
         self._session = session
         self._layout = layout
         self.is_bulk = compression_of(spec).nbytes(layout) > INLINE_BYTES
         """Whether updates come in streams, and replies are small."""
         self._server_opt = spec.optim.server_opt
         self._compression = compression_of(spec)
-        self.fold = aggregator_of(spec).start(layout)
-        self.aux: dict[str, Sum] = {}
-        """What the clients' optimizers have sent, added up."""
+        asked = tuple(asked)
+        self.fold = fold_in_blocks(aggregator_of(spec), layout, asked)
+        self.aux = AuxFold(asked)
         self.results: list[ClientResult] = []
 
     @property
@@ -95,7 +97,7 @@ class Intake:
             await in_thread(asked.process_aux_var, {module: one.finish() for module, one in told.items()})
         except (BadMessage, ValueError) as error:
             raise self._unusable(client, f"what its optimizer sent is not usable: {error}") from None
-        self.aux = await in_thread(lambda: merged(self.aux, told, of=client))
+        await in_thread(self.aux.add, client, told)
 
     def _unusable(self, client: str, reason: str) -> Unusable:
         return Unusable(client, reason, again=self.is_bulk)

@@ -5,6 +5,7 @@ runs of this worker, and of its heartbeats.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 from broker.base import Session
 from broker.errors import Late
@@ -120,7 +121,9 @@ class Workbench:
         intake, self._intake = self._intake, None
         if intake is None or self._of is not state.open or clients[: len(intake.clients)] != intake.clients:
             layout = read_layout(open_parcel(state.weights).layout)
-            intake, self._of = await in_thread(Intake, self._session, state.spec, layout), state.open
+            asked = state.open.opened.participants if state.open is not None else ()
+            intake = await in_thread(partial(Intake, self._session, state.spec, layout, asked=asked))
+            self._of = state.open
         for client in clients[len(intake.clients) :]:
             reply = replies[client].body
             if not isinstance(reply, TrainReply):
@@ -161,7 +164,7 @@ class Workbench:
         update = await in_thread(intake.fold.finish)
         if update is None:
             return weights, NOBODY_TRAINED
-        new = await in_thread(lambda: updated(weights, update, optimizer, aux=intake.aux, round_=round_))
+        new = await in_thread(lambda: updated(weights, update, optimizer, aux=intake.aux.total(), round_=round_))
         return await in_thread(finite, new, round_), ""
 
     # ---- evaluation ------------------------------------------------------------------------------------------------

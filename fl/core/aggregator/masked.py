@@ -7,10 +7,10 @@ from typing import Any, Self
 import numpy as np
 
 from fl.core.aggregator.averaging import AveragingAggregator
-from fl.core.aggregator.weighted import PartwiseFold, WeightedFold
+from fl.core.aggregator.weighted import AccumulatingFold, WeightedFold
 from fl.core.layout import Layout, Role
 from fl.core.mergeable import WeightedSum
-from fl.core.vector import Array, NumpyVector, TakeFloats
+from fl.core.vector import Array, NumpyVector, TakeFloats, zeros
 from fl.errors import ConfigError
 
 
@@ -63,16 +63,20 @@ class MaskedSum(WeightedSum):
         return result
 
 
-class MaskedFold(PartwiseFold):
-    """Two float64 accumulators."""
+class MaskedFold(AccumulatingFold):
+    """Two sums in one float64 accumulator: of the updates, then of the signs of what is trained."""
 
     def __init__(self, aggregator: GradientMaskedAveraging, layout: Layout) -> None:
-        super().__init__(layout)
-        self._updates = WeightedFold(aggregator.weight, layout)
-        self._signs = WeightedFold(aggregator.weight, layout.select(Role.TRAINABLE), of=np.sign)
+        trained = layout.select(Role.TRAINABLE)
+        super().__init__(layout, zeros(layout.float_size + trained.float_size, "float64"))
+        updates, signs = np.split(self.accumulated, [layout.float_size])
+        self._weigh = aggregator.weight
+        self._updates = WeightedFold(aggregator.weight, layout, accumulated=updates)
+        self._signs = WeightedFold(aggregator.weight, trained, of=np.sign, accumulated=signs)
         self._threshold = aggregator.threshold
 
     def open(self, *, client: str, n_steps: int, n_samples: int) -> TakeFloats:
+        self.weight += self._weigh(client=client, n_steps=n_steps, n_samples=n_samples)
         updates, signs = (
             fold.open(client=client, n_steps=n_steps, n_samples=n_samples) for fold in (self._updates, self._signs)
         )
@@ -86,5 +90,5 @@ class MaskedFold(PartwiseFold):
         return take
 
     def sum(self) -> MaskedSum:
-        updates = self._updates.sum()
-        return MaskedSum(updates.total, updates.weight, updates.dtype, self._signs.total(), self._threshold)
+        updates = self._updates.total()
+        return MaskedSum(updates, self.weight, self.layout.float_dtype, self._signs.total(), self._threshold)

@@ -38,7 +38,7 @@ class SumFold(WeightedFold):
 
     def sum(self) -> UpdatesSum:
         n_trained = self.layout.select(Role.TRAINABLE).float_size
-        return UpdatesSum(self.total(), self._weight, self.layout.float_dtype, n_trained)
+        return UpdatesSum(self.total(), self.weight, self.layout.float_dtype, n_trained)
 
 
 def one_if_trained(*, client: str, n_steps: int, n_samples: int) -> float:

@@ -60,25 +60,55 @@ class PartwiseFold(ABC):
         return result
 
 
-class WeightedFold(PartwiseFold):
+class AccumulatingFold(PartwiseFold):
+    """A fold that is one float64 accumulator and a weight, so that those of two blocks of clients can be added."""
+
+    def __init__(self, layout: Layout, accumulated: Array) -> None:
+        super().__init__(layout)
+        self.accumulated = accumulated
+        """What has been added, flat; the rest of a fold is how it was made."""
+        self.weight = 0.0
+
+    def open_block(self, weight: float) -> TakeFloats:
+        """Begin with what another fold of this kind has accumulated: what this returns takes it, part by part."""
+        self.weight += weight
+
+        def take(start: int, values: Array) -> None:
+            total = self.accumulated[start : start + len(values)]
+            for part in chunks(len(values)):
+                total[part] += values[part]
+
+        return take
+
+    def absorb(self, block: "AccumulatingFold") -> None:
+        """Add all that a fold of the same layout has."""
+        self.open_block(block.weight)(0, block.accumulated)
+
+
+class WeightedFold(AccumulatingFold):
     """Σ weight·update and Σ weight: one float64 accumulator, and no temporary larger than a chunk."""
 
-    def __init__(self, weigh: Weigh, layout: Layout, *, of: Callable[[Array], Array] | None = None) -> None:
-        """`of` is what is summed in the place of the updates: a function of each element."""
-        super().__init__(layout)
+    def __init__(
+        self,
+        weigh: Weigh,
+        layout: Layout,
+        *,
+        of: Callable[[Array], Array] | None = None,
+        accumulated: Array | None = None,
+    ) -> None:
+        """`of` is what is summed in the place of the updates: a function of each element. `accumulated` is zeros."""
+        super().__init__(layout, zeros(layout.float_size, "float64") if accumulated is None else accumulated)
         self._weigh = weigh
         self._of = of
-        self._total = zeros(layout.float_size, "float64")
-        self._weight = 0.0
 
     def open(self, *, client: str, n_steps: int, n_samples: int) -> TakeFloats:
         weight = self._weigh(client=client, n_steps=n_steps, n_samples=n_samples)
-        self._weight += weight
+        self.weight += weight
 
         def take(start: int, values: Array) -> None:
             if weight == 0:
                 return
-            total = self._total[start : start + len(values)]
+            total = self.accumulated[start : start + len(values)]
             for part in chunks(len(values)):
                 addend = values[part] if self._of is None else self._of(values[part])
                 total[part] += np.multiply(addend, weight, dtype=np.float64)
@@ -86,9 +116,9 @@ class WeightedFold(PartwiseFold):
         return take
 
     def sum(self) -> WeightedSum:
-        return WeightedSum(self.total(), self._weight, self.layout.float_dtype)
+        return WeightedSum(self.total(), self.weight, self.layout.float_dtype)
 
     def total(self) -> NumpyVector:
         """Σ weight·update; shares memory with the fold."""
-        zeros: tuple[Any, ...] = tuple(np.zeros(spec.shape, spec.dtype) for spec in self.layout.other_specs)
-        return NumpyVector(self.layout.with_float_dtype("float64"), self._total, zeros)
+        others: tuple[Any, ...] = tuple(np.zeros(spec.shape, spec.dtype) for spec in self.layout.other_specs)
+        return NumpyVector(self.layout.with_float_dtype("float64"), self.accumulated, others)
