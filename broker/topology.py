@@ -43,10 +43,17 @@ def client(name: str) -> tuple[Declarable, ...]:
     return (queue, Binding(queue.name, DOWN.name, f"*.{name}.#"))
 
 
-def run(run_id: str) -> tuple[Declarable, ...]:
-    """What one run needs from its first message on: its log and its leader's queue."""
+def run(run_id: str, shards: int = 1) -> tuple[Declarable, ...]:
+    """What one run needs from its first message on: its log, its leader's queue, and those of its shards."""
     queue = Queue(run_queue(run_id), dead_letter=DEAD.name, delivery_limit=DELIVERY_LIMIT)
-    return (Stream(run_log(run_id)), queue, Binding(queue.name, UP.name, f"{run_id}.*.*"))
+    leads = (Stream(run_log(run_id)), queue, Binding(queue.name, UP.name, f"{run_id}.*.*"))
+    return (*leads, *(item for number in range(shards if shards > 1 else 0) for item in shard(run_id, number)))
+
+
+def shard(run_id: str, number: int) -> tuple[Declarable, ...]:
+    """Where the replies go that one shard of a run sums: their keys end with its number, as the fourth word."""
+    queue = Queue(shard_queue(run_id, number), dead_letter=DEAD.name, delivery_limit=DELIVERY_LIMIT)
+    return (queue, Binding(queue.name, UP.name, f"{run_id}.*.*.{number}"))
 
 
 def client_queue(name: str) -> str:
@@ -55,6 +62,15 @@ def client_queue(name: str) -> str:
 
 def run_queue(run_id: str) -> str:
     return f"fl.run.{run_id}.server"
+
+
+def shard_queue(run_id: str, number: int) -> str:
+    return f"{run_queue(run_id)}.{number}"
+
+
+def queues_of(run_id: str, shards: int) -> tuple[str, ...]:
+    """All that a run has; the last one is its leader's, which others take as a sign that the run is over."""
+    return (*(shard_queue(run_id, number) for number in range(shards if shards > 1 else 0)), run_queue(run_id))
 
 
 def run_log(run_id: str) -> str:
@@ -74,6 +90,16 @@ def state_stream(run_id: str, round_: int, writer: str) -> str:
 def aux_stream(run_id: str, round_: int, writer: str) -> str:
     """What the server's optimizer tells those of the clients after a round."""
     return f"fl.run.{run_id}.a.{round_}.{writer}"
+
+
+def sum_stream(run_id: str, round_: int, block: int, leader: str) -> str:
+    """The sum of a block of clients. It has the name of who leads, so that the next leader knows what may be there."""
+    return f"fl.run.{run_id}.p.{round_}.{block}.{leader}"
+
+
+def aux_sum_stream(run_id: str, round_: int, block: int, leader: str) -> str:
+    """What the optimizers of a block of clients tell the server's, added up."""
+    return f"fl.run.{run_id}.q.{round_}.{block}.{leader}"
 
 
 Cargo = Literal["u", "x"]
@@ -109,20 +135,21 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A routing key on `fl.up` or `fl.down`, taken apart."""
+    """A routing key on `fl.up` or `fl.down`, taken apart; `route` is a fourth word, which most have not."""
 
     run: str
     client: str
     what: str
+    route: str = ""
 
     def __str__(self) -> str:
-        return f"{self.run}.{self.client}.{self.what}"
+        return f"{self.run}.{self.client}.{self.what}" + (f".{self.route}" if self.route else "")
 
     @classmethod
     def parse(cls, text: str) -> "Key":
-        """Raises `ValueError` unless the key has its three words."""
-        words = text.split(".", 2)
-        if len(words) != 3:
+        """Raises `ValueError` unless the key has its three words, or four."""
+        words = text.split(".", 3)
+        if len(words) < 3:
             raise ValueError(f"routing key {text!r} is not <run>.<client>.<what>")
         return cls(*words)
 

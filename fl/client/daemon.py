@@ -19,7 +19,7 @@ from fl.client.turn import await_turn
 from fl.errors import BadMessage
 from fl.tasks import together
 from fl.wire.envelope import Body, OtherProtocol, seal, what, wrap
-from fl.wire.messages_pb2 import Error, JoinReply, JoinRequest, StopRequest
+from fl.wire.messages_pb2 import Error, JoinReply, JoinRequest, StopRequest, TrainReply, TrainRequest
 from fl.wire.runs import Closed, Opened, read_news
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class Daemon:
     async def _reply(self, letter: Letter, reply: Body) -> bool:
         """Send an answer; whether the run is still there to hear it."""
         try:
-            return await self._send(letter.run, reply, answers=letter.delivery)
+            return await self._send(letter.run, reply, answers=letter.delivery, route=_route(letter, reply))
         except Rejected as error:  # longer than the broker takes, say: the leader gets to know why there is no other
             self._log.warning("reply_not_sent", run=letter.run, reason=error)
             failed = failure(letter.request, f"its answer could not be sent: {error}")
@@ -282,14 +282,20 @@ class Daemon:
         with suppress(SubscriptionLost):  # it comes again, and is rejected then
             await delivery.reject()
 
-    async def _send(self, run: str, body: Body, *, answers: Delivery | None = None) -> bool:
-        """Send to the run's leader; whether the run is still there to hear it."""
+    async def _send(self, run: str, body: Body, *, answers: Delivery | None = None, route: str = "") -> bool:
+        """Send to the run's leader, or to who shares its work; whether the run is still there to hear it."""
         envelope = wrap(run, self._site.name, body, now=self._site.clock())
         request = "" if answers is None else answers.message.message_id
         message = seal(envelope, user=self._session.user, correlation_id=request)
-        key = topology.Key(run, self._site.name, what(body))
+        key = topology.Key(run, self._site.name, what(body), route)
         try:
             await self._session.publish(message, exchange=topology.UP.name, routing_key=str(key))
         except Unroutable:
             return False
         return True
+
+
+def _route(letter: Letter, reply: Body) -> str:
+    """The word that the leader wants at the end of the reply's key; what is no update goes to the leader itself."""
+    asked = letter.request
+    return asked.route if isinstance(asked, TrainRequest) and isinstance(reply, TrainReply) else ""

@@ -84,7 +84,8 @@ class Simulation:
     def __init__(
         self, spec: RunSpec, clients: Iterable[VirtualClient], *, weights: NumpyVector | None, run: str
     ) -> None:
-        spec = spec.model_copy(update={"run": spec.run.model_copy(update={"patience": 0.0})})  # nobody can come back
+        alone = {"patience": 0.0, "shards": 1}  # nobody can come back, and nobody shares the work
+        spec = spec.model_copy(update={"run": spec.run.model_copy(update=alone)})
         self._crowd = Crowd(spec, clients, run=run)
         self._vectors = VectorStore()
         self._state = RunState(run, spec)

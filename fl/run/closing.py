@@ -2,9 +2,10 @@
 
 from fl.run.asking import enough, needed
 from fl.run.commands import Append, Command, Fold
+from fl.run.dealing import by_block, is_dealt
 from fl.run.ending import listing, too_few
-from fl.run.events import Cause, ClientsReady, Note
-from fl.run.state import Phase, RunState
+from fl.run.events import Cause, ClientsReady, Note, RoundClosed
+from fl.run.state import OpenRound, Phase, RunState
 
 
 def close_when_complete(state: RunState) -> tuple[Command, ...]:
@@ -15,7 +16,7 @@ def close_when_complete(state: RunState) -> tuple[Command, ...]:
     nothing_open = state.open is None and state.phase is not Phase.INITIALISING
     if nothing_open or state.seen.folding:
         return ()
-    waits = state.awaiting and not _has_enough(state) and state.paused is None
+    waits = state.awaiting and not has_enough(state) and state.paused is None
     return () if waits else close(state)
 
 
@@ -27,7 +28,7 @@ def close(state: RunState) -> tuple[Command, ...]:
     opened = state.open.opened
     least = needed(state.spec, opened)
     if len(answered) >= least:
-        return (Fold(opened.kind, opened.round, answered),)
+        return _sum_up(state, state.open, answered)
     if state.paused is not None:
         return ()
     lost = listing(missing(state, opened.participants))
@@ -36,11 +37,24 @@ def close(state: RunState) -> tuple[Command, ...]:
 
 def missing(state: RunState, asked: tuple[str, ...]) -> tuple[Note, ...]:
     """Who of those asked has not answered, and why."""
-    late = f"not among the first {len(state.seen.done)} to answer" if _has_enough(state) else "no answer in time"
+    late = f"not among the first {len(state.seen.done)} to answer" if has_enough(state) else "no answer in time"
     names = sorted(name for name in asked if name not in state.seen.done)
     return tuple(state.out.get(name, Note(name, late, Cause.LATE)) for name in names)
 
 
-def _has_enough(state: RunState) -> bool:
+def _sum_up(state: RunState, open_: OpenRound, answered: tuple[str, ...]) -> tuple[Command, ...]:
+    """Combine the replies; where shards have them, settle whose they are, and then wait for all their sums."""
+    opened = open_.opened
+    if not is_dealt(state.spec, opened):
+        return (Fold(opened.kind, opened.round, answered),)
+    if open_.closed != answered:
+        return (Append((RoundClosed(opened.round, answered),)),)
+    if state.seen.summed.keys() != by_block(opened, answered).keys():
+        return ()
+    return (Fold(opened.kind, opened.round, answered),)
+
+
+def has_enough(state: RunState) -> bool:
+    """Whether the open round closes with those who have answered, whoever else may."""
     wanted = None if state.open is None else enough(state.spec, state.open.opened)
     return wanted is not None and len(state.seen.done) >= wanted

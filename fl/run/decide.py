@@ -11,6 +11,7 @@ from fl.run.closing import close, close_when_complete, missing
 from fl.run.commands import Append, Command, Drop, Hold, SendJoinReply, SendRound
 from fl.run.ending import end, fail
 from fl.run.events import (
+    BlockSummed,
     CancelAsked,
     Cause,
     ClientFailed,
@@ -25,6 +26,8 @@ from fl.run.events import (
     JoinAsked,
     Note,
     Replied,
+    RepliesHeld,
+    RepliesLacking,
     ResumeAsked,
     RoundCommitted,
     RunInitialised,
@@ -32,6 +35,7 @@ from fl.run.events import (
     StartFailed,
     Status,
     StillWaiting,
+    SumFailed,
     TimePassed,
     Timer,
     TimeUp,
@@ -40,6 +44,7 @@ from fl.run.events import (
     WeightsCompleted,
 )
 from fl.run.follow import bring_in, following, initialise_again
+from fl.run.sharing import on_shard
 from fl.run.state import Phase, RunState, apply
 
 Decision = tuple[RunState, tuple[Command, ...]]
@@ -64,6 +69,8 @@ def decide(state: RunState, event: Input) -> Decision:
             return _on_reply(state, event)
         case UpdateUnusable():
             return _on_unusable(state, event)
+        case RepliesHeld() | RepliesLacking() | BlockSummed() | SumFailed():
+            return on_shard(state, event)
         case ClientFailed():
             return _on_failure(state, event)
         case ClientsGone(clients=clients):
@@ -213,7 +220,8 @@ def _on_unusable(state: RunState, event: UpdateUnusable) -> Decision:
     client, seen = event.client, state.seen
     if client not in seen.done:
         return state, (Drop("it is not part of the round"),)
-    again = event.again and client not in seen.asked_again and (not seen.folding or _waits_for_all(state))
+    closed = seen.folding or (state.open is not None and state.open.closed is not None)
+    again = event.again and client not in seen.asked_again and (not closed or _waits_for_all(state))
     seen = replace(seen, done=seen.done - {client}, folding=False)
     if not again:
         return replace(state, seen=seen), (_give_up(client, event.problem),)

@@ -133,6 +133,17 @@ class RoundOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundClosed:
+    """Whose updates are to be in the sum of the open training round, where shards make it.
+
+    Another such record takes its place, as where one of these updates proves unusable.
+    """
+
+    round: int
+    clients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RoundCommitted:
     """The commit point of a round. `weights` are new in a training round and None in an evaluation."""
 
@@ -204,6 +215,7 @@ Record = (
     | RunInitialised
     | ClientsReady
     | RoundOpened
+    | RoundClosed
     | RoundCommitted
     | RunEnded
     | StillWaiting
@@ -272,6 +284,43 @@ class UpdateUnusable:
     client: str
     problem: str
     again: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RepliesHeld:
+    """A shard holds replies to a round, unacknowledged; `base` is the digest of the weights they started from."""
+
+    clients: tuple[str, ...]
+    round: int
+    base: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RepliesLacking:
+    """A shard has not got replies that are to be in the sum: they went with a queue, or into a sum of others."""
+
+    clients: tuple[str, ...]
+    round: int
+    base: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSummed:
+    """A shard has summed the updates of these clients, which are those of one block that are to be in the sum."""
+
+    block: int
+    clients: tuple[str, ...]
+    round: int
+    base: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SumFailed:
+    """A shard cannot add up a round, and nobody else could."""
+
+    reason: str
+    round: int
+    base: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +401,10 @@ Input = (
     | InitAnswered
     | Replied
     | UpdateUnusable
+    | RepliesHeld
+    | RepliesLacking
+    | BlockSummed
+    | SumFailed
     | ClientFailed
     | ClientsGone
     | TimeUp

@@ -31,6 +31,7 @@ from fl.run.events import (
     Kind,
     LeaderStarted,
     Record,
+    RoundClosed,
     RoundCommitted,
     RoundOpened,
     RunEnded,
@@ -51,6 +52,8 @@ def effects(state: RunState, record: Record) -> tuple[Command, ...]:
     match record:
         case LeaderStarted() | StillWaiting():
             return ()
+        case RoundClosed():
+            return close_when_complete(state)
         case ClientsAdmitted():
             return _after_admission(state, tuple(name for name, _ in record.clients))
         case RunInitialised():
@@ -126,12 +129,12 @@ def welcome(clients: Iterable[str]) -> tuple[Command, ...]:
 
 
 def request(state: RunState) -> tuple[Command, ...]:
-    """Ask those participants of the open round who have not said that they cannot."""
+    """Ask those of the open round who may be in its sum and have not said that they cannot."""
     assert state.open is not None, "only an open round has participants"
     opened = state.open.opened
     deadline = SetTimer(Timer.ROUND, left_s(state, opened.deadline_s))
     timer = deadline if state.paused is None else await_return(state)
-    return (*(SendRound(client) for client in opened.participants if client not in state.out), timer)
+    return (*(SendRound(client) for client in state.open.asked if client not in state.out), timer)
 
 
 def sweep(state: RunState) -> Sweep:

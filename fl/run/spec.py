@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from fl.core.aggregator import Aggregator
+from fl.core.aggregator.blocks import sums_blocks
 from fl.core.compression import Compression
 from fl.core.registry import options_of
 from fl.errors import ConfigError
@@ -17,6 +19,8 @@ from fl.run.share import Share, count
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0)]
 A_DAY_S: Final = 86_400.0
+MOST_SHARDS: Final = 64
+"""Each is a queue, whether there is a worker for it or not."""
 
 
 def _as_count(value: Any) -> Any:
@@ -205,6 +209,9 @@ class RunConfig(Config):
     compression: Annotated[Plugin, BeforeValidator(as_plugin)] = Plugin(name="none")
     """How updates travel: "none", "bf16", "fp16", "int8" or "topk"; options stand in a table beside `name`. What it
     leaves out of one update goes with the client's next one."""
+    shards: Annotated[int, Field(ge=1, le=MOST_SHARDS, strict=True)] = 1
+    """Workers that share the sum of a training round, in blocks of 64 clients; the weights have the same bits for any
+    number. It takes that many workers, and rounds of more than 64 clients, to gain by it."""
     gpu: bool | None = None
     """false: compute on CPUs, also where there is a GPU; without it, or true, each site's own policy holds."""
 
@@ -275,6 +282,18 @@ class RunSpec(Config):
         default_factory=dict
     )
     """Packages of others whose parts this run names, and their versions; filled in when it is submitted."""
+
+    @model_validator(mode="after")
+    def _check_shards(self, info: ValidationInfo) -> Self:
+        if self.run.shards > 1 and builds_parts(info):
+            by = self.optim.aggregator
+            aggregator = Aggregator.registry.get(by.name).from_config(by.config)
+            if not sums_blocks(aggregator):
+                raise ValueError(
+                    f"shards = {self.run.shards} with the aggregator {by.name!r}, which makes no sum that several "
+                    "workers could share: leave shards out, or use averaging, sum or gradient-masked-averaging"
+                )
+        return self
 
     def to_json(self) -> str:
         """Raises `ConfigError` for options that JSON cannot carry."""

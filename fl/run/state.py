@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from fl.core.data_info import DataInfo
+from fl.run.dealing import by_block
 from fl.run.events import (
     Cause,
     ClientsAdmitted,
@@ -18,6 +19,7 @@ from fl.run.events import (
     Note,
     Parcel,
     Record,
+    RoundClosed,
     RoundCommitted,
     RoundOpened,
     RunEnded,
@@ -67,6 +69,13 @@ class OpenRound:
     """The round whose replies are awaited."""
 
     opened: RoundOpened
+    closed: tuple[str, ...] | None = None
+    """Whose updates are to be in the sum, once that is settled, in rounds that shards sum."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Who may be in the sum."""
+        return self.opened.participants if self.closed is None else self.closed
 
     @property
     def name(self) -> str:
@@ -96,6 +105,8 @@ class Seen:
     """Who was sent the model since, and has not said that it has it."""
     asked_again: frozenset[str] = frozenset()
     """Whose update could not be used, and who were asked for it once more."""
+    summed: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Blocks of the open round whose sums are here, and who is in each."""
     folding: bool = False
     passed_s: float = 0.0
     """How long has been waited since that was last logged."""
@@ -182,7 +193,7 @@ class RunState:
         if self.phase is Phase.INITIALISING:
             return frozenset(self.clients) - self.seen.done
         failed = {name for name, note in self.out.items() if note.cause is not Cause.GONE}
-        asked = frozenset(self.open.opened.participants if self.open is not None else ())
+        asked = frozenset(self.open.asked if self.open is not None else ())
         return asked - self.seen.done - failed
 
     @property
@@ -229,6 +240,8 @@ def apply(state: RunState, record: Record) -> RunState:
             return _get_ready(state, record)
         case RoundOpened():
             return _open(state, record)
+        case RoundClosed(clients=clients):
+            return _close(state, clients)
         case RoundCommitted(kind=Kind.TRAIN):
             return _commit_training(state, record)
         case RoundCommitted():
@@ -241,6 +254,7 @@ def apply(state: RunState, record: Record) -> RunState:
         case StillWaiting(waited_s=waited_s):
             return replace(state, waited_s=waited_s, seen=replace(state.seen, passed_s=0.0))
         case RunPaused(reason=reason):
+            state = replace(state, open=_reopened(state.open))
             return replace(state, paused=reason, waited_s=0.0, seen=replace(state.seen, passed_s=0.0))
         case ClientsReturned(clients=names):
             back = {name: replace(state.clients[name], away=False, failures=0) for name in names}
@@ -306,6 +320,22 @@ def _asked_by_also(state: RunState, round_: int) -> Mapping[int, tuple[str, ...]
     """Who led the last committed round, and the present leader for the one that it opens."""
     last = {number: leaders for number, leaders in state.asked_by.items() if number == state.trained}
     return {**last, round_: (state.leader,)}
+
+
+def _close(state: RunState, clients: tuple[str, ...]) -> RunState:
+    """Sums of others than these are of no use."""
+    if state.open is None:
+        return state
+    parts = by_block(state.open.opened, clients)
+    summed = {block: names for block, names in state.seen.summed.items() if parts.get(block) == names}
+    return replace(
+        state, open=replace(state.open, closed=clients), paused=None, seen=replace(state.seen, summed=summed)
+    )
+
+
+def _reopened(open_: OpenRound | None) -> OpenRound | None:
+    """The round, for whoever may be in its sum after all."""
+    return open_ if open_ is None or open_.closed is None else replace(open_, closed=None)
 
 
 def _after_round(state: RunState, record: RoundCommitted) -> Mapping[str, Client]:

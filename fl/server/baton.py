@@ -19,11 +19,15 @@ RENEW_EVERY_S = 600.0
 
 
 class BatonHolder:
-    """One leader's hold on the baton of its run."""
+    """One worker's hold on the baton of a run, or of one of its shards."""
 
-    def __init__(self, session: Session, run: str, *, sender: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, session: Session, run: str, *, sender: str, clock: Callable[[], float], queue: str | None = None
+    ) -> None:
+        """`queue` is where the baton lies: without it, that of the run's leader."""
         self._session = session
         self._run = run
+        self._queue = queue or topology.run_queue(run)
         self._sender = sender
         self._clock = clock
         self._held: Delivery | None = None
@@ -48,6 +52,6 @@ class BatonHolder:
     async def _put_fresh_one(self) -> None:
         message = seal(wrap(self._run, self._sender, Baton(), now=self._clock()), user=self._session.user)
         try:
-            await self._session.publish(message, routing_key=topology.run_queue(self._run))
+            await self._session.publish(message, routing_key=self._queue)
         except Unroutable:
             return  # the run has just ended

@@ -2,33 +2,30 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
-
-import numpy as np
 
 from broker import topology
 from broker.base import Delivery, Session
 from broker.dead import bury
-from broker.errors import BrokerError
-from fl.errors import FluffleError, RunFailed
 from fl.log import EventLog
 from fl.run.commands import Append, Close, Command, CompleteWeights, Drop, Fold, Hold, Release, SetTimer, Sweep
 from fl.run.events import Event, Kind, UpdateUnusable
 from fl.run.state import RunState
 from fl.run.step import step
-from fl.server.intake import Unusable
+from fl.server.blame import blaming_parts
+from fl.server.intake import Forgotten, Unusable
 from fl.server.letters import Letter
 from fl.server.mail import Mail, Send
 from fl.server.post import Post
 from fl.server.run_log import RunLog
 from fl.server.shelf import Shelf
+from fl.server.sums import SumLost
 from fl.server.telling import tell
-from fl.server.workbench import Forgotten, Workbench
+from fl.server.workbench import Workbench
 from fl.wire.envelope import seal, wrap
-from fl.wire.messages_pb2 import EvaluateReply, RunClosed, TrainReply
+from fl.wire.messages_pb2 import BlockSummed, EvaluateReply, RunClosed, TrainReply
 
 Clock = Callable[[], float]
 
@@ -56,6 +53,8 @@ class Hands:
         self._held: list[Delivery] = []
         self._replies: dict[str, Letter] = {}
         """Those of what is held that answer the open round, by client."""
+        self._sums: dict[int, Letter] = {}
+        """Those that have the sum of a block of clients, by block."""
         self._taken: list[str] = []
         """Clients whose updates are in the sum, and their messages still in memory."""
         self.dropped: Counter[str] = Counter()
@@ -118,9 +117,7 @@ class Hands:
                 self._post.set_timer(timer, seconds)
             case Hold() if cause is not None:
                 self._held.append(cause.delivery)
-                if isinstance(cause.body, TrainReply | EvaluateReply):
-                    self._replies[cause.sender] = cause
-                    state = await self._take_in(state)
+                state = await self._keep(state, cause)
             case Release():
                 await self._release()
             case Drop(reason=reason):
@@ -135,19 +132,34 @@ class Hands:
                 raise TypeError(f"not a command: {command!r}")
         return state
 
+    async def _keep(self, state: RunState, letter: Letter) -> RunState:
+        """Have at hand what is folded when the round closes."""
+        match letter.body:
+            case TrainReply() | EvaluateReply():
+                self._replies[letter.sender] = letter
+                return await self._take_in(state)
+            case BlockSummed(block=block):
+                self._sums[block] = letter
+        return state
+
     async def _compute(self, state: RunState, command: CompleteWeights | Fold) -> RunState:
         """Do what takes arithmetic, and what its outcome leads to."""
         try:
-            with self._blaming_parts(type(command).__name__):
+            with blaming_parts(self._log, type(command).__name__):
                 outcome = await self._outcome(state, command)
         except Unusable as error:
             return await self._put_aside(state, error)
+        except SumLost as error:
+            await self._sums.pop(error.block).delivery.ack()
+            raise Forgotten(str(error)) from error
         return await self.take(state, outcome)
 
     async def _outcome(self, state: RunState, command: CompleteWeights | Fold) -> Event:
         match command:
             case CompleteWeights():
                 return await self._bench.complete(state, command)
+            case Fold(kind=Kind.TRAIN) if self._sums:
+                return await self._bench.fold_sums(state, command, self._sums)
             case Fold(kind=Kind.TRAIN):
                 return await self._bench.fold_training(state, command, self._replies)
             case Fold():
@@ -158,7 +170,7 @@ class Hands:
         if state.open is None or state.open.opened.kind is not Kind.TRAIN or state.seen.folding:
             return state
         try:
-            with self._blaming_parts("TrainReply"):
+            with blaming_parts(self._log, "TrainReply"):
                 self._taken += await self._bench.take_in(state, self._replies)
         except Unusable as error:
             return await self._put_aside(state, error)
@@ -172,26 +184,16 @@ class Hands:
         await delivery.ack()
         return state
 
-    @contextmanager
-    def _blaming_parts(self, of: str) -> Iterator[None]:
-        """Raises `RunFailed` where a part of somebody else's raises anything."""
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # results are looked at as a whole
-                yield
-        except (FluffleError, BrokerError, Forgotten, Unusable):
-            raise
-        except Exception as error:  # a model, an aggregator or a metric may raise anything
-            self._log.exception("computation_failed", of=of)
-            raise RunFailed(f"a part of this run failed at the server: {type(error).__name__}: {error}") from error
-
     async def _release(self) -> None:
         """Acknowledge what is held, all of it settled by a record."""
         held, self._held = self._held, []
         self._replies.clear()
+        self._sums.clear()
         await asyncio.gather(*(delivery.ack() for delivery in held))
 
     async def _close(self, state: RunState) -> None:
-        await self.session.delete(topology.run_queue(state.run))
+        for queue in topology.queues_of(state.run, state.spec.run.shards):
+            await self.session.delete(queue)
         await announce_end(self.session, state, sender=self._leader, now=self._clock())
         self.closed = True
 

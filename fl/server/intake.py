@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from broker.base import Session
+from broker.errors import Late
 from broker.threads import in_thread
 from fl.core.aggregator.blocks import fold_in_blocks
 from fl.core.aggregator.weighted import PartwiseFold
@@ -34,6 +35,10 @@ class Unusable(Exception):
         super().__init__(reason)
 
 
+class Forgotten(Exception):
+    """The sum is to be begun anew, and what was in it is not in memory any more: it must come again."""
+
+
 class Intake:
     """The fold of one round, in the order of the clients' names: what it comes to does not depend on who came first.
 
@@ -59,8 +64,16 @@ class Intake:
         """Whose updates are in the sum."""
         return tuple(result.client for result in self.results)
 
-    async def take(self, client: str, reply: TrainReply) -> None:
-        """Add an update. Raises `Unusable`, after which the intake is of no use, and `broker.errors.Late`."""
+    async def take(self, client: str, reply: object) -> None:
+        """Add an update. Raises `Unusable`, after which the intake is of no use, and `Forgotten` without a reply."""
+        if not isinstance(reply, TrainReply):
+            raise Forgotten(f"the update of {client} is to be added once more")
+        try:
+            await self._take(client, reply)
+        except Late as error:
+            raise Unusable(client, f"its update does not come: {error}", again=True) from error
+
+    async def _take(self, client: str, reply: TrainReply) -> None:
         result = ClientResult(client, reply.n_steps, reply.n_samples, reply.seconds)
         try:
             norm = await self._take_update(result, reply)

@@ -17,11 +17,11 @@ from fl.run.state import Phase, RunState
 from fl.run.step import LOGIC_VERSION, resume
 from fl.server.baton import BatonHolder
 from fl.server.hands import Hands
+from fl.server.intake import Forgotten
 from fl.server.letters import Letter, open_letter, read_event, sender_of
 from fl.server.post import Item, Post
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, RunLog, RunOver
-from fl.server.workbench import Forgotten
 from fl.tasks import together
 from fl.wire.runs import Submitted
 

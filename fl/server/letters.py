@@ -10,6 +10,8 @@ from broker.topology import DOWN, UP, Cargo, Key, Room
 from fl.core.data_info import DataInfo
 from fl.core.layout import Layout, check_same
 from fl.errors import BadMessage, DataError
+from fl.run import events
+from fl.run.dealing import shard_for
 from fl.run.events import (
     CancelAsked,
     ClientFailed,
@@ -20,6 +22,7 @@ from fl.run.events import (
     Replied,
     ResumeAsked,
     Trouble,
+    UpdateUnusable,
 )
 from fl.run.spec import compression_of
 from fl.run.state import RunState
@@ -28,17 +31,25 @@ from fl.wire.bulk import checked_ref
 from fl.wire.envelope import OtherProtocol, body_of, unseal
 from fl.wire.messages_pb2 import (
     Baton,
+    BlockSummed,
     CancelRequest,
     Envelope,
     Error,
     EvaluateReply,
     InitReply,
     JoinRequest,
+    RepliesHeld,
+    RepliesLacking,
     ResumeRequest,
+    SumFailed,
     TrainReply,
+    UpdateRefused,
 )
 from fl.wire.tensors import open_parcel, read_data_info, read_inline, read_layout
 from fl.wire.tensors_pb2 import Tensors
+
+OfShards = RepliesHeld | UpdateRefused | RepliesLacking | BlockSummed | SumFailed
+"""What other workers tell the leader of a run."""
 
 _TROUBLES = {
     Error.Code.UNINITIALISED: Trouble.UNINITIALISED,
@@ -62,6 +73,11 @@ class Letter:
     @property
     def is_baton(self) -> bool:
         return isinstance(self.body, Baton)
+
+    @property
+    def route(self) -> str:
+        """The word that its routing key ends with beyond what all have."""
+        return Key.parse(self.delivery.routing_key).route if self.sender else ""
 
 
 def open_letter(delivery: Delivery) -> Letter:
@@ -90,7 +106,7 @@ def sender_of(delivery: Delivery) -> str:
 
 def _checked_body(envelope: Envelope, sender: str) -> object:
     body = body_of(envelope)
-    owners = isinstance(body, CancelRequest | ResumeRequest | Baton)
+    owners = isinstance(body, CancelRequest | ResumeRequest | Baton | OfShards)
     clients = isinstance(body, JoinRequest | InitReply | TrainReply | EvaluateReply | Error)
     if not (owners or clients):
         raise BadMessage(f"a {envelope.WhichOneof('body')} is nothing to send to a leader")
@@ -110,17 +126,44 @@ def read_event(letter: Letter, state: RunState) -> Input:
         case InitReply():
             return InitAnswered(client)
         case TrainReply():
-            return Replied(client, Kind.TRAIN, body.round, body.weights_digest, _vet_update(letter, body, state))
+            return Replied(client, Kind.TRAIN, body.round, body.weights_digest, vet_update(letter, body, state))
         case EvaluateReply():
             return Replied(client, Kind.EVALUATE, body.round, body.weights_digest, _vet_evaluation(letter, body, state))
         case Error():
             trouble = _TROUBLES.get(body.code, Trouble.FAILED)
             return ClientFailed(client, trouble, body.text, body.round, body.weights_digest)
+        case RepliesHeld() | UpdateRefused() | RepliesLacking() | BlockSummed() | SumFailed():
+            return _told_by_shard(body, state)
         case CancelRequest():
             return CancelAsked(body.reason)
         case ResumeRequest():
             return ResumeAsked()
     raise TypeError(f"no event for {type(body).__name__}")
+
+
+def _told_by_shard(body: OfShards, state: RunState) -> Input:
+    round_, base = body.round, body.weights_digest
+    match body:
+        case RepliesHeld(clients=clients):
+            return events.RepliesHeld(tuple(clients), round_, base)
+        case RepliesLacking(clients=clients):
+            return events.RepliesLacking(tuple(clients), round_, base)
+        case BlockSummed(block=block):
+            return events.BlockSummed(block, tuple(part.client for part in body.parts), round_, base)
+        case SumFailed(reason=reason):
+            return events.SumFailed(reason, round_, base)
+        case UpdateRefused(client=client, problem=problem):
+            if body.held and _is_open(state, round_, base):
+                return UpdateUnusable(client, problem, again=body.again)
+            return Replied(client, Kind.TRAIN, round_, base, problem)
+
+
+def _is_open(state: RunState, round_: int, base: bytes) -> bool:
+    """Whether this training round is open, from these weights."""
+    if state.open is None or state.weights is None:
+        return False
+    opened = state.open.opened
+    return (opened.kind, opened.round, state.weights.digest) == (Kind.TRAIN, round_, base)
 
 
 def _asked_to_join(letter: Letter, body: JoinRequest) -> JoinAsked:
@@ -134,10 +177,13 @@ def _asked_to_join(letter: Letter, body: JoinRequest) -> JoinAsked:
     return JoinAsked(letter.sender, info, letter.problem or problem)
 
 
-def _vet_update(letter: Letter, reply: TrainReply, state: RunState) -> str | None:
+def vet_update(letter: Letter, reply: TrainReply, state: RunState) -> str | None:
     """Why this update must not enter the sum, as far as the message itself tells; None if it may."""
-    if state.weights is None or letter.sender not in state.wanted:
+    if state.weights is None or state.open is None or letter.sender not in state.wanted:
         return None  # it will be dropped, whatever it holds
+    shard = shard_for(state.spec, state.open.opened, letter.sender)
+    if letter.route != ("" if shard is None else str(shard)):
+        return "its reply came by another way than the request says: is its release older than that of the workers?"
     try:
         _check_form(reply.update, read_layout(open_parcel(state.weights).layout))
         _check_origin(checked_ref(reply.update, compression_of(state.spec)), letter, reply, state, "u")

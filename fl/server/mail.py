@@ -9,6 +9,7 @@ from broker.base import Session
 from broker.errors import Unroutable
 from fl.log import EventLog
 from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
+from fl.run.dealing import shard_for
 from fl.run.events import Kind
 from fl.run.footprint import exchange_bytes, update_bytes
 from fl.run.state import OpenRound, RunState
@@ -80,6 +81,17 @@ def bulk_bytes(state: RunState) -> dict[topology.Cargo, int]:
     return {**sizes, "x": told + INLINE_BYTES} if told else sizes  # vectors, and numbers beside them
 
 
+def sums_in_bulk(state: RunState) -> tuple[Callable[[str, int, int, str], str], ...]:
+    """The streams, by their naming, that sums of blocks may be in, where workers share the sum of a round."""
+    if state.spec.run.shards == 1:
+        return ()
+    assert state.weights is not None, "a round starts from weights"
+    n_floats = read_layout(open_parcel(state.weights).layout).float_size
+    bulky = 2 * 8 * n_floats > INLINE_BYTES  # float64, and aggregators sum two vectors at most
+    exchanges = Optimizer.from_config(state.spec.optim.server_opt).aux_names
+    return (*((topology.sum_stream,) if bulky else ()), *((topology.aux_sum_stream,) if exchanges else ()))
+
+
 def _init_request(state: RunState) -> InitRequest:
     assert state.weights is not None, "clients are initialised after the run is"
     assert state.data_info is not None, "clients are initialised after the run is"
@@ -96,6 +108,9 @@ def _round_request(state: RunState, client: str, open_: OpenRound, edition: int)
     if open_.opened.kind is Kind.EVALUATE:
         return EvaluateRequest(round=round_, weights=weights, counted=counted)
     request = TrainRequest(round=round_, weights=weights, counted=counted, edition=edition)
+    shard = shard_for(state.spec, open_.opened, client)
+    if shard is not None:
+        request.route = str(shard)
     if state.aux is not None:
         request.aux.CopyFrom(open_parcel(state.aux))
     return request

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Self
 
 from broker import topology
@@ -76,6 +76,20 @@ class RunLog:
             raise RunOver from None
         try:
             return await log._read_past(state)
+        finally:
+            await log.close()
+
+    @classmethod
+    async def watch(cls, session: Session, run: str) -> AsyncIterator[tuple[str, Record] | str]:
+        """Every record with its writer, and the id of every marker, from the first on. Raises `RunOver`."""
+        stream = topology.run_log(run)
+        try:
+            log = cls(session, await session.read(stream), stream, "", lambda: 0.0)
+        except NotFound:
+            raise RunOver from None
+        try:
+            while True:
+                yield await log._read()
         finally:
             await log.close()
 

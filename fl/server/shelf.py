@@ -5,11 +5,12 @@ from typing import Final
 
 from broker import topology
 from broker.base import Session
+from fl.core.aggregator.blocks import blocks
 from fl.core.vector import NumpyVector
 from fl.run.commands import Sweep
 from fl.run.events import Parcel
 from fl.run.state import RunState
-from fl.server.mail import bulk_bytes
+from fl.server.mail import bulk_bytes, sums_in_bulk
 from fl.wire.bulk import INLINE_BYTES, ship
 from fl.wire.tensors import blob_ref, open_parcel, parcel
 from fl.wire.tensors_pb2 import Tensors
@@ -65,23 +66,32 @@ class Shelf:
                 await self._session.delete(stream(self._run, one.round, one.leader))
 
     async def clear_updates(self, state: RunState) -> None:
-        """Delete what clients have sent, used or not, for rounds that are settled.
+        """Delete what clients have sent, used or not, for rounds that are settled, and sums of it.
 
         By the names that leaders gave these streams: a reply says where its bytes are, and may lie.
         """
-        cargoes = [cargo for cargo, size in bulk_bytes(state).items() if size > INLINE_BYTES] if state.weights else []
-        if not cargoes:
+        sizes = bulk_bytes(state) if state.weights else {}
+        cargoes = [cargo for cargo, size in sizes.items() if size > INLINE_BYTES]
+        sums = sums_in_bulk(state) if state.weights else ()
+        if not (cargoes or sums):
             return
         last = state.trained if state.ended is None else state.trained + 1
         asked = {(round_, leader) for round_, leaders in state.asked_by.items() for leader in leaders}
         if state.ended is not None:  # some may have made room for updates of rounds that were over already
             asked |= {(one.round, one.leader) for one in state.fallen}
-        rooms = [
-            topology.Room(self._run, round_, name, leader, cargo)
-            for round_, leader in sorted(asked)
-            if self._cleared < round_ <= last or state.ended is not None
+        settled = [one for one in sorted(asked) if self._cleared < one[0] <= last or state.ended is not None]
+        rooms = (
+            topology.Room(self._run, round_, name, leader, cargo).stream
+            for round_, leader in settled
             for name in state.clients
             for cargo in cargoes
-        ]
-        await asyncio.gather(*(self._session.delete(room.stream) for room in rooms))
+        )
+        n_blocks = len(blocks(state.clients))
+        totals = (
+            stream(self._run, round_, block, leader)
+            for round_, leader in settled
+            for block in range(n_blocks)
+            for stream in sums
+        )
+        await asyncio.gather(*map(self._session.delete, (*rooms, *totals)))
         self._cleared = last

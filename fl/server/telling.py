@@ -11,6 +11,7 @@ from fl.run.events import (
     LeaderStarted,
     Note,
     Record,
+    RoundClosed,
     RoundCommitted,
     RoundOpened,
     RunEnded,
@@ -35,6 +36,8 @@ def tell(log: EventLog, record: Record) -> None:
             _warn(log, "client_failed", record.failed)
         case RoundOpened():
             log.info("round_opened", round=record.round, kind=record.kind.value, clients=len(record.participants))
+        case RoundClosed():
+            log.info("round_closed", round=record.round, clients=len(record.clients))
         case RoundCommitted():
             fields = {} if record.loss is None else {"loss": record.loss}
             clients = len(record.participants)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from broker.base import Session
-from broker.errors import Late
 from broker.quota import read_quota
 from broker.threads import in_thread
 from fl.core.aggregator.weighted import PartwiseFold
@@ -25,16 +24,13 @@ from fl.run.events import Folded, Parcel, StartFailed, WeightsCompleted
 from fl.run.footprint import footprint
 from fl.run.state import OpenRound, RunState
 from fl.server.fold import NOBODY_TRAINED, Descent, evaluated, finite, updated
-from fl.server.intake import Intake, Unusable
+from fl.server.intake import Intake
 from fl.server.letters import Letter
 from fl.server.shelf import Shelf
+from fl.server.sums import RoundSum, RunningSum
 from fl.wire.bulk import fetch, pour
-from fl.wire.messages_pb2 import EvaluateReply, TrainReply
+from fl.wire.messages_pb2 import EvaluateReply
 from fl.wire.tensors import open_parcel, read_layout
-
-
-class Forgotten(Exception):
-    """The sum is to be begun anew, and what was in it is not in memory any more: it must come again."""
 
 
 class Workbench:
@@ -105,13 +101,25 @@ class Workbench:
         """The next weights. Raises as `take_in` does, and `RunFailed`."""
         intake = await self._take(state, command.clients, replies)
         self._intake = None
+        return await self._next(state, RoundSum(intake.fold, intake.aux.total(), tuple(intake.results)), command.round)
+
+    async def fold_sums(self, state: RunState, command: Fold, sums: Mapping[int, Letter]) -> Folded:
+        """The next weights, of what shards have summed. Raises `SumLost`, and `RunFailed`."""
+        assert state.weights is not None, "a round starts from weights"
+        total = RunningSum(self._session, state.spec, read_layout(open_parcel(state.weights).layout))
+        for block in sorted(state.seen.summed):
+            await total.take(block, sums[block].body)
+        return await self._next(state, total.whole, command.round)
+
+    async def _next(self, state: RunState, total: RoundSum, round_: int) -> Folded:
+        """What a round comes to, safe at the broker."""
         optimizer = await self._optimizer(state)
-        weights, note = await self._next_weights(state, intake, optimizer, command.round)
+        weights, note = await self._next_weights(state, total, optimizer, round_)
         return Folded(
-            tuple(intake.results),
-            weights=await self._shelf.put_weights(weights, command.round),
-            server_state=await self._shelf.put_state(await in_thread(_state_of, optimizer), command.round),
-            aux=await self._shelf.put_aux(await in_thread(_told_by, optimizer), command.round),
+            total.results,
+            weights=await self._shelf.put_weights(weights, round_),
+            server_state=await self._shelf.put_state(await in_thread(_state_of, optimizer), round_),
+            aux=await self._shelf.put_aux(await in_thread(_told_by, optimizer), round_),
             note=note,
         )
 
@@ -125,13 +133,7 @@ class Workbench:
             intake = await in_thread(partial(Intake, self._session, state.spec, layout, asked=asked))
             self._of = state.open
         for client in clients[len(intake.clients) :]:
-            reply = replies[client].body
-            if not isinstance(reply, TrainReply):
-                raise Forgotten(f"the update of {client} is to be added once more")
-            try:
-                await intake.take(client, reply)
-            except Late as error:
-                raise Unusable(client, f"its update does not come: {error}", again=True) from error
+            await intake.take(client, replies[client].body)
         self._intake = intake
         return intake
 
@@ -146,13 +148,13 @@ class Workbench:
         return optimizer
 
     async def _next_weights(
-        self, state: RunState, intake: Intake, optimizer: Optimizer, round_: int
+        self, state: RunState, sum_: RoundSum, optimizer: Optimizer, round_: int
     ) -> tuple[NumpyVector, str]:
         """And a note where there is something to tell. Part by part where the arithmetic allows it."""
         assert state.weights is not None, "a round starts from weights"
         before = open_parcel(state.weights)
         try:
-            total = await in_thread(intake.fold.sum) if isinstance(intake.fold, PartwiseFold) else None
+            total = await in_thread(sum_.fold.sum) if isinstance(sum_.fold, PartwiseFold) else None
             if total is not None and total.weight and optimizer.only_scales:
                 optimizer.start_round(None, round_ - 1)
                 descent = Descent(total, read_layout(before.layout), rate=optimizer.take_rate())
@@ -161,10 +163,10 @@ class Workbench:
             weights = await fetch(self._session, before)
         except BadMessage as error:
             raise _unreadable(state, error) from None
-        update = await in_thread(intake.fold.finish)
+        update = await in_thread(sum_.fold.finish)
         if update is None:
             return weights, NOBODY_TRAINED
-        new = await in_thread(lambda: updated(weights, update, optimizer, aux=intake.aux.total(), round_=round_))
+        new = await in_thread(lambda: updated(weights, update, optimizer, aux=sum_.aux, round_=round_))
         return await in_thread(finite, new, round_), ""
 
     # ---- evaluation ------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ It keeps nothing: whatever it knows it has read from the broker, and another wor
 
 import uuid
 from collections.abc import AsyncIterator
-from typing import Final
 
 from broker import topology
 from broker.base import Message, Session
@@ -18,13 +17,11 @@ from fl.server.leader import Seat, StartOver, empty, lead
 from fl.server.post import QueueGone
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, Outdated, RunLog, RunOver
+from fl.server.standby import LEADING, MOST_REFUSALS, Duties, attend_shard
 from fl.tasks import together
 from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import Baton
 from fl.wire.runs import Closed, Submitted, read_announcement
-
-MOST_REFUSALS: Final = 5
-"""Times that the broker may refuse what a leader asks, before this worker leaves the run to others."""
 
 
 async def serve(seat: Seat) -> None:
@@ -46,7 +43,16 @@ async def _attend_once(seat: Seat, submitted: Submitted, found: set[str]) -> Non
 
 
 async def attend(seat: Seat, submitted: Submitted) -> None:
-    """Stand by one run until it is over, and lead it whenever the broker says so."""
+    """Stand by one run until it is over; lead it, and sum for its shards, whenever the broker says so."""
+    duties, shards = Duties(), submitted.spec.run.shards
+    async with together() as group:
+        for number in range(shards if shards > 1 else 0):
+            group.create_task(attend_shard(seat, submitted, number, duties))
+        await _attend_queue(seat, submitted, duties)
+
+
+async def _attend_queue(seat: Seat, submitted: Submitted, duties: Duties) -> None:
+    """Stand by the lead of a run."""
     quarantine, refusals = Quarantine(), 0
     while True:
         try:
@@ -61,7 +67,8 @@ async def attend(seat: Seat, submitted: Submitted) -> None:
             try:
                 first = await anext(deliveries, None)
                 if first is not None:
-                    await lead(seat, submitted, deliveries, first=first, quarantine=quarantine)
+                    with duties.on(LEADING):
+                        await lead(seat, submitted, deliveries, first=first, quarantine=quarantine)
             except Deposed:
                 seat.log.warning("deposed", run=submitted.run)
                 continue
@@ -101,7 +108,7 @@ async def _is_over(seat: Seat, submitted: Submitted) -> bool:
         await announce_end(seat.session, state, sender=seat.worker, now=seat.clock())
         return True
     seat.log.warning("queue_declared_again", run=submitted.run)
-    await seat.session.declare(*topology.run(submitted.run))
+    await seat.session.declare(*topology.run(submitted.run, submitted.spec.run.shards))
     baton = seal(wrap(submitted.run, seat.worker, Baton(), now=seat.clock()), user=seat.session.user)
     await seat.session.publish(baton, routing_key=topology.run_queue(submitted.run))
     return False

@@ -63,13 +63,14 @@ class Submission:
 
     def steps(self, *, user: str) -> Iterator[Step]:
         """Everything in order: the run is announced last, when all that it needs is there."""
-        yield Declare((*topology.base(), *topology.run(self.run)))
+        shards = self.spec.run.shards
+        yield Declare((*topology.base(), *topology.run(self.run, shards)))
         body = RunSubmitted(spec_json=self.spec.to_json())
         for part, vector in self.parts().items():
             yield from self._put(part, vector)
             getattr(body, part).CopyFrom(self._tensors(part, vector))
         baton = seal(wrap(self.run, self.sender, Baton(), now=self.now), user=user)
-        yield Publish(baton, topology.run_queue(self.run))
+        yield from (Publish(baton, queue) for queue in topology.queues_of(self.run, shards))
         yield Publish(seal(wrap(self.run, self.sender, body, now=self.now), user=user), topology.RUNS.name)
 
     def parts(self) -> dict[str, NumpyVector]:

@@ -33,6 +33,11 @@ Body = (
     | messages_pb2.RunSubmitted
     | messages_pb2.RunClosed
     | messages_pb2.ResumeRequest
+    | messages_pb2.RepliesHeld
+    | messages_pb2.UpdateRefused
+    | messages_pb2.RepliesLacking
+    | messages_pb2.BlockSummed
+    | messages_pb2.SumFailed
 )
 
 

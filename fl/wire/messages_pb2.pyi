@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Envelope(_message.Message):
-    __slots__ = ("protocol", "version", "run", "sender", "sent_at", "join_request", "join_reply", "init_request", "init_reply", "privacy_request", "privacy_reply", "train_request", "train_reply", "evaluate_request", "evaluate_reply", "stop_request", "cancel_request", "error", "baton", "run_submitted", "run_closed", "resume_request")
+    __slots__ = ("protocol", "version", "run", "sender", "sent_at", "join_request", "join_reply", "init_request", "init_reply", "privacy_request", "privacy_reply", "train_request", "train_reply", "evaluate_request", "evaluate_reply", "stop_request", "cancel_request", "error", "baton", "run_submitted", "run_closed", "resume_request", "replies_held", "update_refused", "replies_lacking", "block_summed", "sum_failed")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,11 @@ class Envelope(_message.Message):
     RUN_SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     RUN_CLOSED_FIELD_NUMBER: _ClassVar[int]
     RESUME_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_HELD_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_LACKING_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_SUMMED_FIELD_NUMBER: _ClassVar[int]
+    SUM_FAILED_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     run: str
@@ -54,7 +59,12 @@ class Envelope(_message.Message):
     run_submitted: RunSubmitted
     run_closed: RunClosed
     resume_request: ResumeRequest
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., run: _Optional[str] = ..., sender: _Optional[str] = ..., sent_at: _Optional[float] = ..., join_request: _Optional[_Union[JoinRequest, _Mapping]] = ..., join_reply: _Optional[_Union[JoinReply, _Mapping]] = ..., init_request: _Optional[_Union[InitRequest, _Mapping]] = ..., init_reply: _Optional[_Union[InitReply, _Mapping]] = ..., privacy_request: _Optional[_Union[PrivacyRequest, _Mapping]] = ..., privacy_reply: _Optional[_Union[PrivacyReply, _Mapping]] = ..., train_request: _Optional[_Union[TrainRequest, _Mapping]] = ..., train_reply: _Optional[_Union[TrainReply, _Mapping]] = ..., evaluate_request: _Optional[_Union[EvaluateRequest, _Mapping]] = ..., evaluate_reply: _Optional[_Union[EvaluateReply, _Mapping]] = ..., stop_request: _Optional[_Union[StopRequest, _Mapping]] = ..., cancel_request: _Optional[_Union[CancelRequest, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., baton: _Optional[_Union[Baton, _Mapping]] = ..., run_submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., resume_request: _Optional[_Union[ResumeRequest, _Mapping]] = ...) -> None: ...
+    replies_held: RepliesHeld
+    update_refused: UpdateRefused
+    replies_lacking: RepliesLacking
+    block_summed: BlockSummed
+    sum_failed: SumFailed
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., run: _Optional[str] = ..., sender: _Optional[str] = ..., sent_at: _Optional[float] = ..., join_request: _Optional[_Union[JoinRequest, _Mapping]] = ..., join_reply: _Optional[_Union[JoinReply, _Mapping]] = ..., init_request: _Optional[_Union[InitRequest, _Mapping]] = ..., init_reply: _Optional[_Union[InitReply, _Mapping]] = ..., privacy_request: _Optional[_Union[PrivacyRequest, _Mapping]] = ..., privacy_reply: _Optional[_Union[PrivacyReply, _Mapping]] = ..., train_request: _Optional[_Union[TrainRequest, _Mapping]] = ..., train_reply: _Optional[_Union[TrainReply, _Mapping]] = ..., evaluate_request: _Optional[_Union[EvaluateRequest, _Mapping]] = ..., evaluate_reply: _Optional[_Union[EvaluateReply, _Mapping]] = ..., stop_request: _Optional[_Union[StopRequest, _Mapping]] = ..., cancel_request: _Optional[_Union[CancelRequest, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., baton: _Optional[_Union[Baton, _Mapping]] = ..., run_submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., resume_request: _Optional[_Union[ResumeRequest, _Mapping]] = ..., replies_held: _Optional[_Union[RepliesHeld, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., replies_lacking: _Optional[_Union[RepliesLacking, _Mapping]] = ..., block_summed: _Optional[_Union[BlockSummed, _Mapping]] = ..., sum_failed: _Optional[_Union[SumFailed, _Mapping]] = ...) -> None: ...
 
 class RunSubmitted(_message.Message):
     __slots__ = ("spec_json", "weights", "fixed")
@@ -164,18 +174,20 @@ class PrivacyReply(_message.Message):
     def __init__(self, noise_multiplier: _Optional[float] = ..., planned_steps: _Optional[int] = ..., spent_epsilon: _Optional[float] = ..., unprotected: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
-    __slots__ = ("round", "weights", "aux", "counted", "edition")
+    __slots__ = ("round", "weights", "aux", "counted", "edition", "route")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     AUX_FIELD_NUMBER: _ClassVar[int]
     COUNTED_FIELD_NUMBER: _ClassVar[int]
     EDITION_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
     round: int
     weights: _tensors_pb2.Tensors
     aux: _tensors_pb2.Tensors
     counted: int
     edition: int
-    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., counted: _Optional[int] = ..., edition: _Optional[int] = ...) -> None: ...
+    route: str
+    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., counted: _Optional[int] = ..., edition: _Optional[int] = ..., route: _Optional[str] = ...) -> None: ...
 
 class TrainReply(_message.Message):
     __slots__ = ("round", "weights_digest", "update", "n_steps", "n_samples", "seconds", "aux")
@@ -274,3 +286,80 @@ class Error(_message.Message):
 class Baton(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class RepliesHeld(_message.Message):
+    __slots__ = ("round", "weights_digest", "clients")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    weights_digest: bytes
+    clients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., clients: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UpdateRefused(_message.Message):
+    __slots__ = ("round", "weights_digest", "client", "problem", "held", "again")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    weights_digest: bytes
+    client: str
+    problem: str
+    held: bool
+    again: bool
+    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., client: _Optional[str] = ..., problem: _Optional[str] = ..., held: bool = ..., again: bool = ...) -> None: ...
+
+class RepliesLacking(_message.Message):
+    __slots__ = ("round", "weights_digest", "clients")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    weights_digest: bytes
+    clients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., clients: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BlockSummed(_message.Message):
+    __slots__ = ("round", "weights_digest", "block", "parts", "total", "weight", "aux")
+    class Part(_message.Message):
+        __slots__ = ("client", "n_steps", "n_samples", "seconds", "update_norm")
+        CLIENT_FIELD_NUMBER: _ClassVar[int]
+        N_STEPS_FIELD_NUMBER: _ClassVar[int]
+        N_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+        SECONDS_FIELD_NUMBER: _ClassVar[int]
+        UPDATE_NORM_FIELD_NUMBER: _ClassVar[int]
+        client: str
+        n_steps: int
+        n_samples: int
+        seconds: float
+        update_norm: float
+        def __init__(self, client: _Optional[str] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., update_norm: _Optional[float] = ...) -> None: ...
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    AUX_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    weights_digest: bytes
+    block: int
+    parts: _containers.RepeatedCompositeFieldContainer[BlockSummed.Part]
+    total: _tensors_pb2.Tensors
+    weight: float
+    aux: _tensors_pb2.Tensors
+    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., block: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[BlockSummed.Part, _Mapping]]] = ..., total: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., weight: _Optional[float] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+
+class SumFailed(_message.Message):
+    __slots__ = ("round", "weights_digest", "reason")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    weights_digest: bytes
+    reason: str
+    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...

@@ -19,6 +19,7 @@ from fl.run.events import (
     Note,
     Parcel,
     Record,
+    RoundClosed,
     RoundCommitted,
     RoundOpened,
     RunEnded,
@@ -64,6 +65,8 @@ def write_record(leader: str, record: Record, *, number: int, now: float) -> Mes
             entry.round_opened.kind = _KINDS[record.kind]
             entry.round_opened.participants.extend(record.participants)
             entry.round_opened.deadline_s = record.deadline_s or 0.0
+        case RoundClosed(round=round_, clients=closed):
+            entry.round_closed.CopyFrom(pb.RoundClosed(round=round_, clients=closed))
         case RoundCommitted():
             entry.round_committed.CopyFrom(_write_committed(record))
         case RunEnded():
@@ -132,6 +135,8 @@ def _read(entry: pb.LogRecord) -> Record:
             opened = entry.round_opened
             kind = _read_kind(opened.kind)
             return RoundOpened(opened.round, kind, tuple(opened.participants), opened.deadline_s or None)
+        case "round_closed":
+            return RoundClosed(entry.round_closed.round, tuple(entry.round_closed.clients))
         case "round_committed":
             return _read_committed(entry.round_committed)
         case "run_ended":

@@ -19,7 +19,7 @@ TRAIN: RoundKind
 EVALUATE: RoundKind
 
 class LogRecord(_message.Message):
-    __slots__ = ("protocol", "leader", "at", "number", "leader_started", "clients_admitted", "run_initialised", "clients_ready", "round_opened", "round_committed", "run_ended", "still_waiting", "run_paused", "clients_returned", "clients_out")
+    __slots__ = ("protocol", "leader", "at", "number", "leader_started", "clients_admitted", "run_initialised", "clients_ready", "round_opened", "round_committed", "run_ended", "still_waiting", "run_paused", "clients_returned", "clients_out", "round_closed")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class LogRecord(_message.Message):
     RUN_PAUSED_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_RETURNED_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_OUT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_CLOSED_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     leader: str
     at: float
@@ -50,7 +51,8 @@ class LogRecord(_message.Message):
     run_paused: RunPaused
     clients_returned: ClientsReturned
     clients_out: ClientsOut
-    def __init__(self, protocol: _Optional[int] = ..., leader: _Optional[str] = ..., at: _Optional[float] = ..., number: _Optional[int] = ..., leader_started: _Optional[_Union[LeaderStarted, _Mapping]] = ..., clients_admitted: _Optional[_Union[ClientsAdmitted, _Mapping]] = ..., run_initialised: _Optional[_Union[RunInitialised, _Mapping]] = ..., clients_ready: _Optional[_Union[ClientsReady, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., round_committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ..., still_waiting: _Optional[_Union[StillWaiting, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., clients_returned: _Optional[_Union[ClientsReturned, _Mapping]] = ..., clients_out: _Optional[_Union[ClientsOut, _Mapping]] = ...) -> None: ...
+    round_closed: RoundClosed
+    def __init__(self, protocol: _Optional[int] = ..., leader: _Optional[str] = ..., at: _Optional[float] = ..., number: _Optional[int] = ..., leader_started: _Optional[_Union[LeaderStarted, _Mapping]] = ..., clients_admitted: _Optional[_Union[ClientsAdmitted, _Mapping]] = ..., run_initialised: _Optional[_Union[RunInitialised, _Mapping]] = ..., clients_ready: _Optional[_Union[ClientsReady, _Mapping]] = ..., round_opened: _Optional[_Union[RoundOpened, _Mapping]] = ..., round_committed: _Optional[_Union[RoundCommitted, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ..., still_waiting: _Optional[_Union[StillWaiting, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., clients_returned: _Optional[_Union[ClientsReturned, _Mapping]] = ..., clients_out: _Optional[_Union[ClientsOut, _Mapping]] = ..., round_closed: _Optional[_Union[RoundClosed, _Mapping]] = ...) -> None: ...
 
 class LeaderStarted(_message.Message):
     __slots__ = ("worker", "logic_version")
@@ -127,6 +129,14 @@ class RoundOpened(_message.Message):
     participants: _containers.RepeatedScalarFieldContainer[str]
     deadline_s: float
     def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[str]] = ..., deadline_s: _Optional[float] = ...) -> None: ...
+
+class RoundClosed(_message.Message):
+    __slots__ = ("round", "clients")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    clients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, round: _Optional[int] = ..., clients: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("name", "values", "shape")

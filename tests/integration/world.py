@@ -203,22 +203,23 @@ class Puppet:
                     room = topology.Room(run, reply.round, self.name, self.leader)
                     await self._upload(session, room, reply, body.edition)
                 if reply is not None:
-                    await self._try_to_say(session, run, reply)
+                    is_update = isinstance(reply, TrainReply) and isinstance(body, TrainRequest)
+                    await self._try_to_say(session, run, reply, route=body.route if is_update else "")
                 await delivery.ack()
                 if isinstance(body, StopRequest) or (isinstance(body, JoinReply) and not body.accepted):
                     return
 
-    async def say(self, session: Session, run: str, body: Body, **changes: Any) -> None:
-        """Send to the run's leader; `changes` are made to the envelope."""
+    async def say(self, session: Session, run: str, body: Body, *, route: str = "", **changes: Any) -> None:
+        """Send to the run's leader, or by the route that it asks for; `changes` are made to the envelope."""
         envelope = wrap(run, self.name, body, now=0.0)
         for field, value in changes.items():
             setattr(envelope, field, value)
-        key = topology.Key(run, self.name, what(body))
+        key = topology.Key(run, self.name, what(body), route)
         await session.publish(seal(envelope), exchange=topology.UP.name, routing_key=str(key))
 
-    async def _try_to_say(self, session: Session, run: str, body: Body) -> bool:
+    async def _try_to_say(self, session: Session, run: str, body: Body, *, route: str = "") -> bool:
         try:
-            await self.say(session, run, body)
+            await self.say(session, run, body, route=route)
         except Unroutable:
             return False
         return True

@@ -9,7 +9,7 @@ from typing import Final
 
 from fl.core.aggregator.api import Aggregator, Fold
 from fl.core.aggregator.weighted import AccumulatingFold, PartwiseFold
-from fl.core.layout import Layout
+from fl.core.layout import Layout, TensorSpec
 from fl.core.mergeable import PartwiseSum
 from fl.core.vector import TakeFloats
 
@@ -26,6 +26,11 @@ def blocks(asked: Iterable[str]) -> tuple[tuple[str, ...], ...]:
 def shard_of(block: int, n_blocks: int, shards: int) -> int:
     """Who sums a block where so many share the work: neighbours, and none more than one block above another."""
     return block * shards // n_blocks
+
+
+def sums_blocks(aggregator: Aggregator) -> bool:
+    """Whether what an aggregator makes of a block can be added to what it makes of another."""
+    return isinstance(aggregator.start(Layout((TensorSpec("any", "float32", (1,)),))), AccumulatingFold)
 
 
 def fold_in_blocks(aggregator: Aggregator, layout: Layout, asked: Iterable[str]) -> Fold:

@@ -1,0 +1,162 @@
+"""The work of one shard in the open round: replies that are held, and the sums of blocks that are made of them."""
+
+import asyncio
+from dataclasses import replace
+
+from fl.errors import Fatal
+from fl.log import EventLog
+from fl.run.dealing import blocks_of, is_dealt
+from fl.run.state import RunState
+from fl.server.blame import blaming_parts
+from fl.server.block import Block
+from fl.server.hands import LIGHT_BYTES
+from fl.server.intake import Intake, Unusable
+from fl.server.leader import Seat
+from fl.server.letters import Letter
+from fl.server.report import Report
+from fl.server.sums import Place, write_sum
+from fl.wire.messages_pb2 import SumFailed, UpdateRefused
+from fl.wire.tensors import open_parcel, read_layout
+
+
+class ShardBench:
+    """Sums blocks as their replies come, one block at a time, so that there is one accumulator."""
+
+    def __init__(self, seat: Seat, number: int, report: Report, log: EventLog) -> None:
+        self._session = seat.session
+        self._number = number
+        self._report = report
+        self._log = log
+        self._blocks: tuple[Block, ...] = ()
+        """Those of the open round."""
+        self._held: dict[str, Letter] = {}
+        """Replies to it that may enter its sum, by client."""
+        self._failed = False
+        """Whether this round cannot be summed, as the leader was told."""
+        self._written: set[str] = set()
+        """Streams with sums of the open round."""
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a round is open of which this shard sums a part."""
+        return bool(self._blocks)
+
+    # ---- rounds ----------------------------------------------------------------------------------------------------
+
+    async def turn_to(self, state: RunState) -> None:
+        """Settle what was held for the round before: all of it is in the log, or does not count."""
+        held, self._held = self._held, {}
+        self._blocks, self._failed = (), False
+        await asyncio.gather(*(letter.delivery.ack() for letter in held.values()), self.clear())
+        if state.open is not None and is_dealt(state.spec, state.open.opened):
+            mine = blocks_of(state.spec, state.open.opened, self._number)
+            self._blocks = tuple(Block(number, members) for number, members in mine.items())
+
+    async def clear(self) -> None:
+        """Delete sums of a round that is over; the leader has done so already, but for what was written since."""
+        written, self._written = self._written, set()
+        for stream in written:
+            await self._session.delete(stream)
+
+    def doubt(self) -> None:
+        """Another leader leads: what was sent may be what made its predecessor start over."""
+        for block in self._blocks:
+            block.sent = None
+
+    def lacking(self, state: RunState) -> tuple[str, ...]:
+        """Whose replies are to be in a sum, and are not here."""
+        open_ = state.open
+        if open_ is None or open_.closed is None:
+            return ()
+        return tuple(client for block in self._blocks for client in block.lacking(open_, self._held))
+
+    # ---- replies ---------------------------------------------------------------------------------------------------
+
+    def has(self, client: str) -> bool:
+        """Whether its reply is held, or in a sum that was sent."""
+        return client in self._held or any(client in (block.sent or ()) for block in self._blocks)
+
+    def hold(self, letter: Letter) -> None:
+        self._held[letter.sender] = letter
+        self._report.holds(letter.sender)
+
+    async def sum_on(self, state: RunState) -> bool:
+        """Do one thing for the first block that is not done; whether there was one.
+
+        Raises `Forgotten` where a reply must come again, `QueueGone`.
+        """
+        if state.open is None or self._failed:
+            return False
+        try:
+            for block in self._blocks:
+                if block.is_done(state.open):
+                    continue
+                ready, is_all = block.ready(state, self._held)
+                if not (ready and is_all and block.made_of == ready):
+                    return await self._add(block, ready, is_all, state)
+                if state.open.closed is not None:
+                    await self._send(block)
+                    return True
+        except Fatal as error:  # no other worker, and no other reply, would mend that
+            self._failed = True
+            await self._report.tell(SumFailed(reason=str(error)))
+        return False
+
+    async def _add(self, block: Block, ready: tuple[str, ...], is_all: bool, state: RunState) -> bool:
+        """Add one update to a block's sum, or finish it."""
+        intake = block.intake
+        if intake is None or intake.clients != ready[: len(intake.clients)]:
+            intake, block.made = self._new_intake(block, state), None
+            block.intake = intake
+        if len(intake.clients) < len(ready):
+            await self._take(block, intake, ready[len(intake.clients)])
+            return True
+        if not (is_all and ready):
+            return False
+        place = _place(block, state)
+        self._written.update(place.streams)
+        block.made, block.intake = await write_sum(self._session, intake, place), None
+        return True
+
+    async def _take(self, block: Block, intake: Intake, client: str) -> None:
+        letter = self._held[client]
+        try:
+            with blaming_parts(self._log, "TrainReply"):
+                await intake.take(client, letter.body)
+        except Unusable as error:
+            block.intake = None
+            await self._refuse(client, error)
+        else:
+            if not intake.is_bulk:
+                self._lighten(client, letter)
+
+    def _lighten(self, client: str, letter: Letter) -> None:
+        """Let go of what is in a sum; the broker has it still."""
+        message = letter.delivery.message
+        if len(message.body) > LIGHT_BYTES:
+            letter.delivery.message = replace(message, body=b"")
+            self._held[client] = replace(letter, body=None)
+
+    async def _refuse(self, client: str, error: Unusable) -> None:
+        letter = self._held.pop(client)
+        await self._report.tell(UpdateRefused(client=client, problem=str(error), held=True, again=error.again))
+        await letter.delivery.ack()
+
+    async def _send(self, block: Block) -> None:
+        """Hand a sum to the leader; what is in it is acknowledged once that is safe."""
+        assert block.made is not None, "it was made before"
+        await self._report.tell(block.made)
+        block.sent = block.made_of or ()
+        summed = [self._held.pop(client) for client in block.sent]
+        await asyncio.gather(*(letter.delivery.ack() for letter in summed))
+
+    def _new_intake(self, block: Block, state: RunState) -> Intake:
+        assert state.weights is not None, "a round starts from weights"
+        layout = read_layout(open_parcel(state.weights).layout)
+        return Intake(self._session, state.spec, layout, asked=block.members)
+
+
+def _place(block: Block, state: RunState) -> Place:
+    assert state.open is not None, "blocks are those of an open round"
+    assert state.weights is not None, "a round starts from weights"
+    return Place(state.run, state.open.opened.round, state.weights.digest, block.number, state.leader)
