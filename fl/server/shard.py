@@ -62,6 +62,8 @@ class Shard:
         """A marker in the log, and those of them that had come before it was written."""
         self._asked_queue = ""
         """A marker in the shard's queue: what was there before has come when it comes."""
+        self._is_all_here = False
+        """Whether it has come, and the leader is to be told what is lacking still."""
 
     async def work(self, deliveries: Subscription, *, first: Delivery) -> None:
         """Sum until the run is over.
@@ -143,6 +145,7 @@ class Shard:
         for delivery in known:
             await self._judge(delivery, for_good=True)
         await self._ask_log()
+        await self._tell_lacking()
 
     async def _ask_log(self) -> None:
         """Have what is puzzling judged again when the log has been read up to now."""
@@ -177,9 +180,17 @@ class Shard:
             raise StartOver(f"handling a {delivery.message.type} failed: {type(error).__name__}: {error}") from error
 
     async def _on_own_marker(self, delivery: Delivery) -> None:
-        """All that was in the queue is here: what is lacking still will not come by itself."""
         await delivery.ack()
-        lacking = self._bench.lacking(self._state) if delivery.message.message_id == self._asked_queue else ()
+        if delivery.message.message_id == self._asked_queue:
+            self._is_all_here = True
+            await self._tell_lacking()
+
+    async def _tell_lacking(self) -> None:
+        """What is lacking when all that was in the queue is here, and judged, will not come by itself."""
+        if not self._is_all_here or self._asked_log is not None:
+            return
+        self._is_all_here = False
+        lacking = self._bench.lacking(self._state)
         if lacking:
             self._log.warning("replies_lacking", clients=",".join(lacking))
             await self._report.tell(RepliesLacking(clients=lacking))

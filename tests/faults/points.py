@@ -59,6 +59,8 @@ def address(exchange: str, routing_key: str) -> str:
     _, client, *what = routing_key.split(".")
     if len(what) == 1:
         return f"{place(exchange)}.{client}"
+    if len(what) == 2:
+        return f"{place(exchange)}.{client}.{what[1]}"
     part, round_, leader = what
     return f"{part}.{round_}.{client}.{leader}"
 

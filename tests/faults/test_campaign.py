@@ -54,6 +54,8 @@ def test_a_line_says_what_a_message_is_and_of_which_round(message: Message, said
         ("", "fl.runs", "runs"),
         ("fl.down", "r.ant.train_request", "down.ant"),
         ("fl.up", "r.ant.train_reply", "up.ant"),
+        ("fl.up", "r.ant.train_reply.1", "up.ant.1"),
+        ("", "fl.run.r.server.1", "server.1"),
         ("fl.up", "r.ant.u.2.leader", "u.2.ant.leader"),
     ],
 )

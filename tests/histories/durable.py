@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fl.core.data_info import DataInfo
-from fl.run.events import ClientResult, Note, Parcel, RoundOpened, RunEnded
+from fl.run.events import ClientResult, Note, Parcel, RunEnded
 from fl.run.sampling import Past
-from fl.run.state import Best, Client, RunState
+from fl.run.state import Best, Client, OpenRound, RunState
 from fl.wire.tensors import blob_ref, open_parcel
 
 Told = dict[str, Any]
@@ -40,7 +40,7 @@ def durable(state: RunState) -> Told:
         evaluated=state.evaluated,
         losses=list(state.losses),
         best=_best(state.best),
-        open=None if state.open is None else _opened(state.open.opened),
+        open=None if state.open is None else _open(state.open),
         garbage=[_parcel(one) for one in state.garbage],
         fallen=[[one.leader, one.round] for one in state.fallen],
         asked_by={str(round_): list(leaders) for round_, leaders in sorted(state.asked_by.items())},
@@ -112,12 +112,14 @@ def _best(best: Best | None) -> Told | None:
     return None if best is None else _filled(round=best.round, loss=best.loss, weights=_parcel(best.weights))
 
 
-def _opened(opened: RoundOpened) -> Told:
+def _open(open_: OpenRound) -> Told:
+    opened = open_.opened
     return _filled(
         round=opened.round,
         kind=opened.kind.value,
         participants=list(opened.participants),
         deadline_s=opened.deadline_s,
+        closed=open_.closed and list(open_.closed),
     )
 
 

@@ -12,6 +12,7 @@ from fl.run.events import (
     ClientsAdmitted,
     ClientsReturned,
     LeaderStarted,
+    RoundClosed,
     RoundCommitted,
     RoundOpened,
     RunInitialised,
@@ -67,6 +68,14 @@ async def fixed_tensors(stage: Stage) -> None:
     whole = {**START.arrays(), "scale": np.full(2, 0.25)}
     await stage.begin(make_spec(rounds=1, clients=1), NumpyVector.from_arrays(whole, {"scale": Role.FIXED}))
     stage.puppets(Puppet("ant"))
+
+
+async def shards(stage: Stage) -> None:
+    """Shards make the sum, and all lose their connection when it is settled who is in it and nobody has made it."""
+    await stage.begin(make_spec(rounds=2, clients=2, shards=2))
+    with stage.cut_between(RoundClosed, RoundCommitted):
+        stage.puppets(Puppet("ant"), Puppet("bee"))
+        await stage.until(LeaderStarted, LeaderStarted)
 
 
 # ---- who takes part ----------------------------------------------------------------------------------------------
@@ -277,6 +286,7 @@ SCENES: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
         scaffold,
         bulk_weights,
         fixed_tensors,
+        shards,
         late_joiner,
         set_aside_and_back,
         gone_and_back,

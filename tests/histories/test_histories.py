@@ -13,12 +13,17 @@ import pytest
 
 from broker.base import Message
 from fl.run.commands import Append
+from fl.run.dealing import by_block
 from fl.run.ending import end
 from fl.run.events import (
+    BlockSummed,
     ClientsOut,
+    Input,
     LeaderStarted,
     Record,
     Replied,
+    RepliesHeld,
+    RoundClosed,
     RoundCommitted,
     RoundOpened,
     RunEnded,
@@ -188,7 +193,9 @@ def told_by(history: History, n_records: int) -> Iterator[Happening]:
         if not moment.counts:
             continue
         record = moment.record
-        if isinstance(record, RoundCommitted):
+        if isinstance(record, RoundClosed):
+            yield from (Letter(one) for one in held(state, record))
+        elif isinstance(record, RoundCommitted):
             yield from counted(state, record)
         yield Logged(moment.leader, record)
         state, commands = step(state, record)
@@ -196,8 +203,20 @@ def told_by(history: History, n_records: int) -> Iterator[Happening]:
         yield from (command for command in commands if not isinstance(command, Append))
 
 
-def counted(state: RunState, committed: RoundCommitted) -> Iterable[Letter]:
+def held(state: RunState, closed: RoundClosed) -> Iterable[Input]:
     assert state.weights is not None, "rounds start from weights"
+    yield RepliesHeld(closed.clients, closed.round, state.weights.digest)
+
+
+def counted(state: RunState, committed: RoundCommitted) -> Iterable[Letter]:
+    """What was counted: replies, or what shards tell of theirs."""
+    assert state.weights is not None, "rounds start from weights"
+    assert state.open is not None, "what is committed was open"
     base = state.weights.digest
+    if state.open.closed is not None:
+        yield Letter(RepliesHeld(state.open.closed, committed.round, base))
+        for block, names in by_block(state.open.opened, state.open.closed).items():
+            yield Letter(BlockSummed(block, names, committed.round, base))
+        return
     for one in committed.participants:
         yield Letter(Replied(one.client, committed.kind, committed.round, base))

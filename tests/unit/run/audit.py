@@ -5,7 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from fl.run.commands import Close, Command, Drop, Fold, Hold, SendInit, SendRound, SendStop, Sweep
+from fl.run.dealing import by_block
 from fl.run.events import (
+    BlockSummed,
     Cause,
     ClientsAdmitted,
     ClientsOut,
@@ -17,6 +19,9 @@ from fl.run.events import (
     Parcel,
     Record,
     Replied,
+    RepliesHeld,
+    RepliesLacking,
+    RoundClosed,
     RoundCommitted,
     RoundOpened,
     RunEnded,
@@ -58,6 +63,10 @@ class Audit:
     folding: Fold | None = None
     answered: dict[str, Letter | None] = field(default_factory=dict)
     """The first valid reply of each client to the open round, since the present leader leads."""
+    settled: tuple[str, ...] | None = None
+    """Who is to be in the sum of the open round, where shards make it."""
+    summed: dict[int, tuple[tuple[str, ...], Letter]] = field(default_factory=dict)
+    """The sums of blocks that the present leader holds."""
     failed: set[str] = field(default_factory=set)
     """Who has said that it cannot answer the open round."""
     away: set[str] = field(default_factory=set)
@@ -106,14 +115,39 @@ class Audit:
         here = self.open.kind, self.open.round, self.weights.digest
         match event:
             case Replied(problem=None) if (event.kind, event.round, event.base) == here:
-                if event.client in self.open.participants and event.client not in self.failed:
-                    self.answered.setdefault(event.client, self.letter)
+                self._answers(event.client)
+            case RepliesHeld() if (Kind.TRAIN, event.round, event.base) == here and self.spec.run.shards > 1:
+                for client in event.clients:
+                    self._answers(client)
+            case RepliesLacking() if (Kind.TRAIN, event.round, event.base) == here and self.spec.run.shards > 1:
+                there = {client for clients, _ in self.summed.values() for client in clients}
+                for client in {*event.clients} - there:
+                    self.answered.pop(client, None)
+            case BlockSummed() if (Kind.TRAIN, event.round, event.base) == here and self.spec.run.shards > 1:
+                assert self.letter is not None
+                if self.settled is None or by_block(self.open, self.settled).get(event.block) == event.clients:
+                    self.summed.setdefault(event.block, (event.clients, self.letter))
+
+    def _answers(self, client: str) -> None:
+        assert self.open is not None
+        asked = self.open.participants if self.settled is None else self.settled
+        if client in asked and client not in self.failed and not self._has_enough():
+            self.answered.setdefault(client, self.letter)
+
+    def _has_enough(self) -> bool:
+        """Whether the round takes no more replies, whoever else sends one."""
+        take, least = self.spec.run.sampling.take, self.spec.run.min_replies
+        if self.open is None or self.open.kind is Kind.EVALUATE or take is None:
+            return False
+        n_asked = len(self.open.participants)
+        return len(self.answered) >= max(number_of(take, n_asked), number_of(least, n_asked))
 
     def _put_aside(self, client: str) -> None:
         """What a client had answered does not count; its letter may go once that is in the log."""
         self.letter, letter = None, self.answered.pop(client, None)
         if letter is not None:
             self.folding = None
+        if letter is not None and not isinstance(letter.event, RepliesHeld):
             self.held.pop(letter, None)
             self.aside[letter] = f"{client} is out"
             self.reached.discard(f"{client} is out")
@@ -139,6 +173,8 @@ class Audit:
                 assert self.folding is None, "one fold at a time"
                 assert list(clients) == sorted(self.answered)
                 assert all(self.answered[client] in self.held for client in clients), "what is folded must be held"
+                if self.settled is not None:
+                    self._check_sums(clients)
                 self.folding = command
             case SendInit(client=client):
                 assert self.initialised
@@ -159,6 +195,12 @@ class Audit:
                 self._close()
             case _:
                 pass
+
+    def _check_sums(self, clients: tuple[str, ...]) -> None:
+        assert self.open is not None
+        assert clients == self.settled, "what is folded is in the log"
+        assert {block: names for block, (names, _) in self.summed.items()} == by_block(self.open, clients)
+        assert all(letter in self.held for _, letter in self.summed.values()), "what is folded must be held"
 
     def _awaited(self) -> Milestone:
         if self.open is not None:
@@ -221,6 +263,8 @@ class Audit:
                 assert not set(answered) & set(awaited)
             case RoundOpened():
                 self._open(record)
+            case RoundClosed(round=round_, clients=clients):
+                self._close_round(round_, clients)
             case RoundCommitted():
                 self._commit(record)
             case RunEnded(best_round=best_round, weights=weights):
@@ -231,6 +275,7 @@ class Audit:
         """What the leader before held comes again."""
         self.leader, self.letter, self.folding, self.closed = leader, None, None, False
         self.held, self.aside, self.answered, self.stopped, self.again = {}, {}, {}, set(), set()
+        self.summed = {}
 
     def _admit(self, names: list[str], refused: list[str]) -> None:
         register = self.spec.run.registration
@@ -255,6 +300,18 @@ class Audit:
         assert len(opened.participants) == self._n_asked(opened.kind, len(able))
         assert len(able) >= self._fewest()
         self.open, self.answered, self.failed, self.paused = opened, {}, set(), False
+        self.settled, self.summed = None, {}
+
+    def _close_round(self, round_: int, clients: tuple[str, ...]) -> None:
+        assert self.spec.run.shards > 1, "a worker alone needs no such record"
+        assert self.open is not None
+        assert (self.open.kind, self.open.round) == (Kind.TRAIN, round_)
+        assert list(clients) == sorted(self.answered)
+        assert len(clients) >= number_of(self.spec.run.min_replies, len(self.open.participants))
+        assert clients != self.settled, "it is settled once"
+        self.settled, self.paused = clients, False
+        fits = by_block(self.open, clients)
+        self.summed = {block: (names, one) for block, (names, one) in self.summed.items() if fits.get(block) == names}
 
     def _able(self) -> set[str]:
         """Who can build the model, is there, and does not fail time and again."""
@@ -277,6 +334,7 @@ class Audit:
             assert len(self._able()) < self._fewest()
         else:
             assert len(self.answered) < number_of(self.spec.run.min_replies, len(self.open.participants))
+            self.settled = None
         self.paused = True
 
     def _n_asked(self, kind: Kind, n_able: int) -> int:
@@ -311,6 +369,7 @@ class Audit:
         self.commits.append(committed)
         self.reached.add((committed.kind, committed.round))
         self.open, self.folding, self.answered, self.paused = None, None, {}, False
+        self.settled, self.summed = None, {}
 
     def _best(self) -> tuple[int, Parcel | None]:
         """The evaluated weights of the lowest loss, of equal ones the latest; without any the latest at all."""

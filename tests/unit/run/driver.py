@@ -7,6 +7,7 @@ from typing import Final
 
 from fl.run.commands import Append, Close, Command, CompleteWeights, Fold, Hold, Release, SetTimer
 from fl.run.events import (
+    BlockSummed,
     CancelAsked,
     ClientFailed,
     Event,
@@ -16,7 +17,10 @@ from fl.run.events import (
     LeaderStarted,
     Record,
     Replied,
+    RepliesHeld,
+    RepliesLacking,
     ResumeAsked,
+    SumFailed,
     Timer,
     UpdateUnusable,
 )
@@ -26,7 +30,18 @@ from fl.run.step import LOGIC_VERSION, resume, step
 
 Log = list[tuple[str, Record]]
 
-MESSAGES: Final = (JoinAsked, InitAnswered, Replied, ClientFailed, CancelAsked, ResumeAsked)
+MESSAGES: Final = (
+    JoinAsked,
+    InitAnswered,
+    Replied,
+    RepliesHeld,
+    RepliesLacking,
+    BlockSummed,
+    SumFailed,
+    ClientFailed,
+    CancelAsked,
+    ResumeAsked,
+)
 """Inputs that come through the run's queue, and again unless they are acknowledged."""
 
 
@@ -104,7 +119,7 @@ class Leader:
     def _put_aside(self, event: UpdateUnusable) -> None:
         """Give up what was being folded, and settle the reply once it is in the log that it does not count."""
         letters = [one for one in self.held if isinstance(one.event, Replied) and one.event.client == event.client]
-        if letters:
+        if letters or event.client in self.state.seen.done:
             self.tasks = deque(task for task in self.tasks if not isinstance(task, Fold))
         self.held = [letter for letter in self.held if letter not in letters]
         self.trace.append(event)

@@ -4,27 +4,39 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final, Literal
 
 from fl.run.commands import CompleteWeights, Fold, SendInit, SendRound
+from fl.run.dealing import by_block, is_dealt
 from fl.run.events import (
+    BlockSummed,
     ClientFailed,
     ClientResult,
     ClientsGone,
     Folded,
     InitAnswered,
+    Input,
     JoinAsked,
     Kind,
+    LeaderStarted,
     Parcel,
+    Record,
     Replied,
+    RepliesHeld,
+    RepliesLacking,
+    RoundClosed,
     RoundCommitted,
+    RoundOpened,
     RunEnded,
     TimeUp,
     Trouble,
     WeightsCompleted,
 )
+from fl.run.replay import replay
 from fl.run.spec import RunSpec
-from tests.unit.run.driver import Happening, Leader, LeaderDied, Letter, Log
+from fl.run.state import RunState
+from tests.unit.run.driver import Happening, Leader, LeaderDied, Letter, Log, Logged
 from tests.unit.run.histories import DATA, a_run
 
 Answer = Literal["good", "bad", "failure", "silence", "lost", "forgetful"]
@@ -53,6 +65,10 @@ class Simulation:
     turns: int = 0
     answered: int = 0
     """Up to where clients have read the trace."""
+    shard: "ShardWorker" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shard = ShardWorker(self.spec, self.log, self.queue)
 
     def run(self) -> "Simulation":
         self.queue.extend(Letter(JoinAsked(client, DATA)) for client in self.scripts)
@@ -113,6 +129,8 @@ class Simulation:
                 self._answer_init(command.client)
             elif isinstance(command, SendRound):
                 self._answer_round(leader, command.client)
+            elif isinstance(command, Logged):
+                self.shard.follow(command.record)
 
     def _answer_init(self, client: str) -> None:
         match self._script(client, "init"):
@@ -126,6 +144,9 @@ class Simulation:
         assert leader.state.weights is not None
         opened, base = leader.state.open.opened, leader.state.weights.digest
         match self._script(client, f"{opened.kind.value} {opened.round}"):
+            case "good" if is_dealt(self.spec, opened):
+                self.shard.take(client)
+                return
             case "good":
                 answer: Replied | ClientFailed = Replied(client, opened.kind, opened.round, base)
             case "bad":
@@ -157,6 +178,59 @@ class Simulation:
         if task.kind is Kind.TRAIN:
             return Folded(results, weights, server_state=_parcel(b"state of " + weights.digest, ()))
         return Folded(results, loss=weights.digest[0] / 256)
+
+
+@dataclass(slots=True)
+class ShardWorker:
+    """Sums all blocks of a run for its leaders, and never dies."""
+
+    spec: RunSpec
+    log: Log
+    queue: deque[Letter]
+    opened: RoundOpened | None = None
+    held: set[str] = field(default_factory=set)
+    sent: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def follow(self, record: Record) -> None:
+        """A record is in the log."""
+        state = replay(a_run(self.spec), self.log)
+        opened = None if state.open is None else state.open.opened
+        if opened is not self.opened:
+            self.opened = opened
+            self.held.clear()
+            self.sent.clear()
+        if isinstance(record, LeaderStarted):
+            self.sent.clear()
+        if isinstance(record, LeaderStarted | RoundClosed):
+            self._go_on(state)
+
+    def take(self, client: str) -> None:
+        """A reply to the open round."""
+        state = replay(a_run(self.spec), self.log)
+        if client in {*self.held, *chain(*self.sent.values())} or client not in state.wanted:
+            return
+        self.held.add(client)
+        self._tell(state, lambda *about: RepliesHeld((client,), *about))
+        self._go_on(state, new=True)
+
+    def _go_on(self, state: RunState, *, new: bool = False) -> None:
+        if state.open is None or state.open.closed is None:
+            return
+        for block, clients in by_block(state.open.opened, state.open.closed).items():
+            lacking = tuple(client for client in clients if client not in self.held)
+            if self.sent.get(block) == clients:
+                continue
+            if lacking and not new:
+                self._tell(state, lambda *about, lacking=lacking: RepliesLacking(lacking, *about))
+            elif not lacking:
+                self._tell(state, lambda *about, block=block, clients=clients: BlockSummed(block, clients, *about))
+                self.sent[block] = clients
+                self.held -= {*clients}
+
+    def _tell(self, state: RunState, what: Callable[..., Input]) -> None:
+        assert state.open is not None
+        assert state.weights is not None
+        self.queue.append(Letter(what(state.open.opened.round, state.weights.digest)))
 
 
 def _result(client: str) -> ClientResult:

@@ -10,7 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fl.errors import ConfigError
 from fl.run.commands import CompleteWeights, Fold
+from fl.run.dealing import by_block
 from fl.run.events import (
+    BlockSummed,
     CancelAsked,
     ClientFailed,
     ClientsGone,
@@ -22,8 +24,12 @@ from fl.run.events import (
     Parcel,
     Record,
     Replied,
+    RepliesHeld,
+    RepliesLacking,
     ResumeAsked,
+    RoundOpened,
     StartFailed,
+    SumFailed,
     TimePassed,
     Timer,
     TimeUp,
@@ -62,6 +68,7 @@ def specs(draw: st.DrawFn) -> RunSpec:
                 "patience": st.just(60.0),
                 "set_aside_after": st.integers(0, 2),
                 "late_join": st.booleans(),
+                "shards": st.integers(1, 3),
                 "evaluate": st.fixed_dictionaries({"frequency": st.integers(1, 3)}, optional={"clients": shares}),
                 "early_stop": st.fixed_dictionaries({"patience": st.integers(1, 2)}),
             },
@@ -131,6 +138,33 @@ class AnyEvents(RuleBasedStateMachine):
     @rule(client=NAMES, again=st.booleans())
     def prove_unusable(self, client: str, again: bool) -> None:
         self.leader.take(UpdateUnusable(client, "no numbers", again))
+
+    # ---- what shards say -------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.leader.state.open is not None)
+    @rule(clients=st.lists(NAMES, unique=True, min_size=1, max_size=3), now=SELDOM.map(operator.not_))
+    def hold_replies(self, clients: list[str], now: bool) -> None:
+        self.leader.take(RepliesHeld(tuple(clients), *self._about(now=now)))
+
+    @precondition(lambda self: self.leader.state.open is not None)
+    @rule(clients=st.lists(NAMES, unique=True, min_size=1, max_size=3), now=SELDOM.map(operator.not_))
+    def lack_replies(self, clients: list[str], now: bool) -> None:
+        known = {*self._opened.participants}
+        self.leader.take(RepliesLacking(tuple(one for one in clients if one in known), *self._about(now=now)))
+
+    @precondition(lambda self: self.leader.state.open is not None)
+    @rule(clients=st.none() | st.lists(NAMES, unique=True, min_size=1), block=st.integers(0, 1))
+    def sum_up(self, clients: list[str] | None, block: int) -> None:
+        """Mostly what is to be in the sum."""
+        assert self.leader.state.open is not None
+        names = self.leader.state.open.asked if clients is None else tuple(sorted(clients))
+        self.leader.take(BlockSummed(0 if clients is None else block, names, *self._about()))
+
+    @precondition(lambda self: self.leader.state.open is not None)
+    @rule(indeed=SELDOM)
+    def fail_to_sum(self, indeed: bool) -> None:
+        if indeed:
+            self.leader.take(SumFailed("no such aggregator", *self._about()))
 
     # ---- what the leader observes ----------------------------------------------------------------------------------
 
@@ -212,6 +246,17 @@ class AnyEvents(RuleBasedStateMachine):
         opened = state.open.opened
         return Replied(client, opened.kind, opened.round, state.weights.digest, problem)
 
+    @property
+    def _opened(self) -> RoundOpened:
+        assert self.leader.state.open is not None
+        return self.leader.state.open.opened
+
+    def _about(self, *, now: bool = True) -> tuple[int, bytes]:
+        """Of the open round, or of another one."""
+        state = self.leader.state
+        assert state.weights is not None
+        return self._opened.round, state.weights.digest if now else b"?"
+
     def _publish(self, what: str) -> Parcel:
         self.published += 1
         return parcel(f"{what}{self.published}")
@@ -233,6 +278,10 @@ class AnyEvents(RuleBasedStateMachine):
         else:
             for client in sorted(name for name in leader.state.awaiting if name not in all_but):
                 leader.take(self._answer(client))
+            open_ = leader.state.open
+            if open_ is not None and open_.closed is not None:
+                for block, names in by_block(open_.opened, open_.closed).items():
+                    leader.take(BlockSummed(block, names, *self._about()))
 
     def _outcome(
         self, task: CompleteWeights | Fold, loss: float | None, *, changes: bool, keeps_state: bool
