@@ -297,11 +297,15 @@ class RepliesHeld:
 
 @dataclass(frozen=True, slots=True)
 class RepliesLacking:
-    """A shard has not got replies that are to be in the sum: they went with a queue, or into a sum of others."""
+    """A shard has not got replies that are to be in the sum: they went with a queue, or into a sum of others.
+
+    `queue_lost`: some may have gone before anybody was told of them.
+    """
 
     clients: tuple[str, ...]
     round: int
     base: bytes
+    queue_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

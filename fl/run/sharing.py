@@ -22,8 +22,8 @@ def on_shard(state: RunState, event: Told) -> tuple[RunState, tuple[Command, ...
     match event:
         case RepliesHeld(clients=clients):
             return _on_held(state, clients)
-        case RepliesLacking(clients=clients):
-            return _on_lacking(state, open_.opened, clients)
+        case RepliesLacking():
+            return _on_lacking(state, open_.opened, event)
         case BlockSummed():
             return _on_summed(state, open_, event)
         case SumFailed(reason=reason):
@@ -41,14 +41,15 @@ def _on_held(state: RunState, clients: tuple[str, ...]) -> tuple[RunState, tuple
     return state, (Hold(), *close_when_complete(state))
 
 
-def _on_lacking(state: RunState, opened: RoundOpened, clients: tuple[str, ...]) -> tuple[RunState, tuple[Command, ...]]:
+def _on_lacking(state: RunState, opened: RoundOpened, event: RepliesLacking) -> tuple[RunState, tuple[Command, ...]]:
     """They are asked again, and have as long as they had; whoever still remembers its answer need not think twice."""
-    seen = state.seen
-    lost = tuple(one for one in clients if one in seen.done and block_of(opened, one) not in seen.summed)
-    if not lost:
+    seen, awaiting = state.seen, state.awaiting if event.queue_lost else frozenset()
+    lost = {one for one in event.clients if one in seen.done and block_of(opened, one) not in seen.summed}
+    asked = sorted(lost | (awaiting & {*event.clients}))
+    if not asked:
         return state, (Drop("what is lacking is in a sum, or awaited already"),)
-    state = replace(state, seen=replace(seen, done=seen.done - {*lost}))
-    return state, (*(SendRound(client) for client in lost), SetTimer(Timer.ROUND, opened.deadline_s))
+    state = replace(state, seen=replace(seen, done=seen.done - lost))
+    return state, (*map(SendRound, asked), SetTimer(Timer.ROUND, opened.deadline_s))
 
 
 def _on_summed(state: RunState, open_: OpenRound, event: BlockSummed) -> tuple[RunState, tuple[Command, ...]]:

@@ -147,7 +147,7 @@ def _told_by_shard(body: OfShards, state: RunState) -> Input:
         case RepliesHeld(clients=clients):
             return events.RepliesHeld(tuple(clients), round_, base)
         case RepliesLacking(clients=clients):
-            return events.RepliesLacking(tuple(clients), round_, base)
+            return events.RepliesLacking(tuple(clients), round_, base, queue_lost=body.queue_lost)
         case BlockSummed(block=block):
             return events.BlockSummed(block, tuple(part.client for part in body.parts), round_, base)
         case SumFailed(reason=reason):

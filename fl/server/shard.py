@@ -43,9 +43,19 @@ class Shard:
     """One stint at a shard, as long as its queue is this worker's."""
 
     def __init__(
-        self, seat: Seat, submitted: Submitted, number: int, *, quarantine: Quarantine, is_busy: Callable[[], bool]
+        self,
+        seat: Seat,
+        submitted: Submitted,
+        number: int,
+        *,
+        quarantine: Quarantine,
+        is_busy: Callable[[], bool],
+        queue_lost: bool = False,
     ) -> None:
-        """`is_busy` says whether to pass the shard on when there is something to sum."""
+        """`is_busy` says whether to pass the shard on when there is something to sum.
+
+        `queue_lost`: the queue is a new one, and what was in the one before is gone.
+        """
         self._seat = seat
         self._queue = queue = topology.shard_queue(submitted.run, number)
         self._log = seat.log.bind(run=submitted.run, shard=number)
@@ -62,7 +72,7 @@ class Shard:
         """A marker in the log, and those of them that had come before it was written."""
         self._asked_queue = ""
         """A marker in the shard's queue: what was there before has come when it comes."""
-        self._is_all_here = False
+        self._is_all_here = self._queue_lost = queue_lost
         """Whether it has come, and the leader is to be told what is lacking still."""
 
     async def work(self, deliveries: Subscription, *, first: Delivery) -> None:
@@ -77,6 +87,8 @@ class Shard:
             jobs = (self._collect(deliveries), self._follow(), self._baton.keep_fresh())
             helpers = [group.create_task(job) for job in jobs]
             try:
+                if self._queue_lost:
+                    await self._ask_log()
                 await self._go_on()
             except Forgotten as error:
                 raise StartOver(str(error)) from error
@@ -144,12 +156,13 @@ class Shard:
         (_, known), self._asked_log = self._asked_log, None
         for delivery in known:
             await self._judge(delivery, for_good=True)
+        if not self._puzzling:
+            await self._tell_lacking()
         await self._ask_log()
-        await self._tell_lacking()
 
     async def _ask_log(self) -> None:
         """Have what is puzzling judged again when the log has been read up to now."""
-        if self._puzzling and self._asked_log is None:
+        if (self._puzzling or self._queue_lost) and self._asked_log is None:
             puzzling, self._puzzling = self._puzzling, []
             self._asked_log = uuid.uuid4().hex, puzzling
             await self._mark(topology.run_log(self._state.run), self._asked_log[0])
@@ -190,10 +203,11 @@ class Shard:
         if not self._is_all_here or self._asked_log is not None:
             return
         self._is_all_here = False
-        lacking = self._bench.lacking(self._state)
+        lost, self._queue_lost = self._queue_lost, False
+        lacking = self._bench.not_here(self._state) if lost else self._bench.lacking(self._state)
         if lacking:
             self._log.warning("replies_lacking", clients=",".join(lacking))
-            await self._report.tell(RepliesLacking(clients=lacking))
+            await self._report.tell(RepliesLacking(clients=lacking, queue_lost=lost))
 
     async def _give_up(self, delivery: Delivery, reason: str) -> None:
         """Go on without a message, and so without its sender."""

@@ -70,6 +70,11 @@ class ShardBench:
             return ()
         return tuple(client for block in self._blocks for client in block.lacking(open_, self._held))
 
+    def not_here(self, state: RunState) -> tuple[str, ...]:
+        """All whose replies to the open round have not come, or are gone."""
+        asked = () if state.open is None else state.open.asked
+        return tuple(one for block in self._blocks for one in block.members if one in asked and not self.has(one))
+
     # ---- replies ---------------------------------------------------------------------------------------------------
 
     def has(self, client: str) -> bool:

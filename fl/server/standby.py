@@ -48,7 +48,7 @@ class Duties:
 
 async def attend_shard(seat: Seat, submitted: Submitted, number: int, duties: Duties) -> None:
     """Stand by one shard of a run until that is over, and sum whenever the broker says so."""
-    quarantine, refusals = Quarantine(), 0
+    quarantine, refusals, queue_lost = Quarantine(), 0, False
     log = seat.log.bind(run=submitted.run, shard=number)
     while True:
         try:
@@ -58,12 +58,21 @@ async def attend_shard(seat: Seat, submitted: Submitted, number: int, duties: Du
         except NotFound:
             if await _is_over(seat, submitted, number):
                 return
+            queue_lost = True
             continue
-        shard = Shard(seat, submitted, number, quarantine=quarantine, is_busy=lambda: duties.is_too_much(number))
+        shard = Shard(
+            seat,
+            submitted,
+            number,
+            quarantine=quarantine,
+            is_busy=lambda: duties.is_too_much(number),
+            queue_lost=queue_lost,
+        )
         async with deliveries:
             try:
                 first = await anext(deliveries, None)
                 if first is not None:
+                    queue_lost = False
                     with duties.on(number):
                         await shard.work(deliveries, first=first)
             except PassedOn:

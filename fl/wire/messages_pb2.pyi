@@ -314,14 +314,16 @@ class UpdateRefused(_message.Message):
     def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., client: _Optional[str] = ..., problem: _Optional[str] = ..., held: bool = ..., again: bool = ...) -> None: ...
 
 class RepliesLacking(_message.Message):
-    __slots__ = ("round", "weights_digest", "clients")
+    __slots__ = ("round", "weights_digest", "clients", "queue_lost")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_LOST_FIELD_NUMBER: _ClassVar[int]
     round: int
     weights_digest: bytes
     clients: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., clients: _Optional[_Iterable[str]] = ...) -> None: ...
+    queue_lost: bool
+    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., clients: _Optional[_Iterable[str]] = ..., queue_lost: bool = ...) -> None: ...
 
 class BlockSummed(_message.Message):
     __slots__ = ("round", "weights_digest", "block", "parts", "total", "weight", "aux")

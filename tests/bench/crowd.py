@@ -79,9 +79,9 @@ class LightClient:
         ref = await blob.write(self.session, room.stream, data, exchange=topology.UP.name, routing_key=room.key)
         return referring(update.layout, ref)
 
-    async def _say(self, body: Body) -> None:
+    async def _say(self, body: Body, route: str = "") -> None:
         message = seal(wrap(self.run, self.name, body, now=time.time()))
-        key = topology.Key(self.run, self.name, what(body))
+        key = topology.Key(self.run, self.name, what(body), route)
         try:
             await self.session.publish(message, exchange=topology.UP.name, routing_key=str(key))
         except Unroutable:

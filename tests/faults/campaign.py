@@ -126,6 +126,15 @@ class Campaign:
             while first.exit_code is None and not (await self.parties.owner.count(queue)).consumers:
                 await asyncio.sleep(LOOK_EVERY_S)
 
+    async def until_standing_by(self, queue: str, *, consumers: int) -> None:
+        """Wait until so many consume a queue, those included that wait for their turn."""
+        vhost = self._scene.url.rpartition("/")[2]
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                listed = await asyncio.to_thread(self._scene.rabbit.ctl, "list_consumers", "-p", vhost, "queue_name")
+                if listed.split().count(queue) >= consumers:
+                    return
+
     async def count_records(self, kind: type[Record]) -> int:
         """How many of that kind are in the log so far."""
         session = await open_session(self._scene.url, name="observer")

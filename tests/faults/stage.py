@@ -23,9 +23,9 @@ OPTIM: Final = {
 }
 
 
-def make_run(rounds: int = 2) -> RunSpec:
+def make_run(rounds: int = 2, shards: int = 1) -> RunSpec:
     """So many rounds of training, each with an evaluation."""
-    plain = make_spec(rounds=rounds, clients=len(CLIENTS), training={"batch_size": 2})
+    plain = make_spec(rounds=rounds, clients=len(CLIENTS), training={"batch_size": 2}, shards=shards)
     return RunSpec.parse({**plain.model_dump(by_alias=True), "name": "killed", "optim": OPTIM}, "the stage")
 
 

@@ -203,8 +203,8 @@ class Puppet:
                     room = topology.Room(run, reply.round, self.name, self.leader)
                     await self._upload(session, room, reply, body.edition)
                 if reply is not None:
-                    is_update = isinstance(reply, TrainReply) and isinstance(body, TrainRequest)
-                    await self._try_to_say(session, run, reply, route=body.route if is_update else "")
+                    route = body.route if isinstance(body, TrainRequest) and isinstance(reply, TrainReply) else ""
+                    await self._try_to_say(session, run, reply, route=route)
                 await delivery.ack()
                 if isinstance(body, StopRequest) or (isinstance(body, JoinReply) and not body.accepted):
                     return

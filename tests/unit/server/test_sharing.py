@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 
 from broker import topology
+from broker.base import Binding, Queue, Session, Subscription
+from broker.dead import read_dead_letter
+from broker.memory.session import MemorySession
 from fl.core.vector import NumpyVector
 from fl.main.outcome import Outcome
 from fl.run.events import (
+    ClientsAdmitted,
     Kind,
+    LeaderStarted,
     Record,
     RoundClosed,
     RoundCommitted,
+    RoundOpened,
+    RunPaused,
+    Status,
 )
 from fl.run.optim import OptimConfig
 from fl.run.spec import RunSpec
@@ -32,6 +40,8 @@ from tests.integration.world import (
     of_kind,
     regression,
     run_here,
+    until,
+    upload,
 )
 from tests.small_blocks import small_blocks
 
@@ -216,7 +226,7 @@ async def test_a_round_takes_the_first_replies_and_no_more_whichever_shards_have
     slow = [uneven(name) for name in ("ant", "dog")]
     for puppet in slow:
         puppet.withhold(1)
-    spec = make_spec(rounds=1, clients=5, shards=2, sampling={"take": 3})
+    spec = make_spec(rounds=1, clients=5, shards=2, sampling={"take": 3}, evaluate=False)
 
     _, records = await played(memory_url, spec, *slow, *map(uneven, ("bee", "cat", "elk")))
 
