@@ -1,4 +1,4 @@
-"""Whoever sums for a run, or leads one that others sum for, is killed or stalls between any two steps: no bit changes."""
+"""Who sums for a run, or leads one with shards, is killed or stalls between any two steps: no bit changes."""
 
 import signal
 from dataclasses import replace
