@@ -81,7 +81,9 @@ def _parties(letter: DeadLetter) -> tuple[str, str]:
         except ValueError:
             return "", ""
         return key.run, key.client
-    return _between(letter.queue, run_queue("\0")), _between(letter.queue, client_queue("\0"))
+    queue, word, shard = letter.queue.rpartition(".")
+    of_run = queue if word and shard.isdecimal() else letter.queue
+    return _between(of_run, run_queue("\0")), _between(letter.queue, client_queue("\0"))
 
 
 def _between(name: str, pattern: str) -> str:

@@ -54,7 +54,7 @@ class LightClient:
                 body = body_of(envelope)
                 reply = await self._reply(body, envelope.sender)
                 if reply is not None:
-                    await self._say(reply)
+                    await self._say(reply, body.route if isinstance(body, TrainRequest) else "")
                 await delivery.ack()
                 if isinstance(body, StopRequest) or (isinstance(body, JoinReply) and not body.accepted):
                     return

@@ -36,11 +36,13 @@ SMALL: Final = (
     _case("aux", optim={"preset": "SCAFFOLD", "client_opt": 0.01}),
     _case("sampling", clients=3, sampling=2, evaluate={"clients": 2}),
     _case("no evaluation", evaluate=False),
+    _case("shards", clients=3, shards=2),
     _case("early stop", rounds=5, early_stop={"tolerance": 1e6, "patience": 1}),
 )
 BULK: Final = (
     _case("bulk", n_features=BULK_FEATURES),
     _case("bulk aux", n_features=BULK_FEATURES, optim={"preset": "SCAFFOLD", "client_opt": 1e-6}),
+    _case("bulk shards", n_features=BULK_FEATURES, optim={"preset": "SCAFFOLD", "client_opt": 1e-6}, shards=2),
 )
 
 

@@ -2,14 +2,14 @@
 
 import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from broker import topology
-from broker.base import Binding, Queue, Session, Subscription
+from broker.base import Binding, Message, Queue, Session
 from broker.dead import read_dead_letter
 from broker.memory.session import MemorySession
 from fl.core.vector import NumpyVector
@@ -292,15 +292,17 @@ async def test_an_update_that_came_to_harm_is_asked_for_once_more_and_counts(mem
 
 async def test_a_sum_that_is_lost_on_the_broker_is_made_again(memory_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a broker that loses the first sum that somebody wants to read
-    read, lost = MemorySession.read, list[str]()
+    pour, lost = MemorySession.pour, list[str]()
 
-    async def read_or_lose(session: MemorySession, stream: str, *, prefetch: int = 64) -> Subscription:
+    async def pour_or_lose(
+        session: MemorySession, stream: str, take: Callable[[Message], bool], *, timeout_s: float = 60.0
+    ) -> None:
         if ".p.1." in stream and not lost:
             lost.append(stream)
             await session.delete(stream)
-        return await read(session, stream, prefetch=prefetch)
+        await pour(session, stream, take, timeout_s=timeout_s)
 
-    monkeypatch.setattr(MemorySession, "read", read_or_lose)
+    monkeypatch.setattr(MemorySession, "pour", pour_or_lose)
     spec = make_spec(rounds=1, clients=5, shards=2)
 
     # When
