@@ -1,7 +1,8 @@
 """`python -m tests.bench.scale`: rounds with many clients, real messages and a real RabbitMQ.
 
-The worker is a process as in production. The clients are light: they share a few processes (`crowd.py`). Shown are
-seconds a round, the leader's memory above what it has when idle, and whose seconds of CPU a round takes.
+The worker is a process as in production; a run with shards has as many workers. The clients are light: they share a
+few processes (`crowd.py`). Shown are seconds a round, the most memory that a worker has above what it has when idle,
+and whose seconds of CPU a round takes.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +26,7 @@ from broker.connect import open_session
 from broker.local import LocalRabbit
 from fl.core.vector import NumpyVector
 from fl.run.events import Kind, RoundCommitted, RunEnded, Status
+from fl.run.spec import RunSpec
 from fl.submit.history import follow
 from fl.submit.submission import prepare, submit
 from tests.bench.takeover import spec_of
@@ -54,19 +58,26 @@ def process(*words: str) -> Iterator["subprocess.Popen[bytes]"]:
         running.wait()
 
 
-async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int) -> dict[str, float]:
+def sharing(spec: RunSpec, shards: int) -> RunSpec:
+    return spec.model_copy(update={"run": spec.run.model_copy(update={"shards": shards})})
+
+
+async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int, shards: int) -> dict[str, float]:
     """One run: the medians of its rounds, and what they used."""
-    spec = spec_of(n_clients, ROUNDS)
+    spec = sharing(spec_of(n_clients, ROUNDS), shards)
     submission = prepare(spec, weights_of(n_bytes), sender="bench", now=time.time())
     session = await open_session(node.url, name="scale")
-    with process("fl.cli", "server", "--broker", node.url, "--log", "warning") as worker:
+    server = ("fl.cli", "server", "--broker", node.url, "--log", "warning")
+    with ExitStack() as stack:
+        workers = [stack.enter_context(process(*server)).pid for _ in range(shards)]
         await submit(session, submission)
         beam = int(node.ctl("eval", "os:getpid().").strip().strip(chr(34)))
-        meter = Meter(server=lambda: [worker.pid], broker=lambda: [beam], clients=lambda: crowds)
+        each = {f"worker{number}": partial(list[int], [pid]) for number, pid in enumerate(workers, 1)}
+        meter = Meter(server=lambda: workers, broker=lambda: [beam], clients=lambda: crowds, **each)
         share = -(-n_clients // CROWDS)
         edges = [(first, min(first + share, n_clients)) for first in range(0, n_clients, share)]
         crowds: list[int] = []
-        idle_mb, times = resident_mb(worker.pid), []
+        idle_mb, times = max(map(resident_mb, workers)), []
         with crowd_of(node.url, submission.run, edges) as found:
             crowds += found
             async for one in follow(session, submission.run, spec):
@@ -77,14 +88,15 @@ async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int) -> dict[str, f
                     if len(times) == 1:
                         meter.start()
             used = meter.read()
-        most_mb = peak_mb(worker.pid)
+        most_mb = max(map(peak_mb, workers))
     await session.close()
     counted = len(times) - 1
     return {
         "MB": n_bytes / 1e6,
         "clients": n_clients,
+        "shards": shards,
         "round_s": statistics.median(np.diff(times)),
-        "leader_mb": most_mb - idle_mb,
+        "worker_mb": most_mb - idle_mb,
         **{f"{side}_cpu_s": seconds / counted for side, seconds in used.cpu_s.items()},
     }
 
@@ -106,14 +118,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help=f"how many: {CLIENTS}")
     parser.add_argument("--mb", type=float, nargs="+", default=MEGABYTES, help=f"sizes of the weights: {MEGABYTES}")
+    parser.add_argument("--shards", type=int, nargs="+", default=(1,), help="how many workers share a sum: 1")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     table = []
     with LocalRabbit() as node:
         for megabytes in options.mb:
-            for n_clients in options.clients:
-                row = asyncio.run(rounds(node, round(megabytes * 1e6), n_clients))
+            for n_clients, shards in product(options.clients, options.shards):
+                row = asyncio.run(rounds(node, round(megabytes * 1e6), n_clients, shards))
                 print("  ".join(f"{key} {value:8.4g}" for key, value in row.items()), flush=True)
                 table.append(row)
     if options.json:

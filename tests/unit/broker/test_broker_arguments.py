@@ -93,7 +93,7 @@ def bound_keys(items: tuple[object, ...], queue: str) -> list[str]:
 
 def test_everything_is_declared_before_it_is_bound() -> None:
     declared: set[str] = set()
-    for item in (*topology.base(), *topology.client("alice"), *topology.run("r1")):
+    for item in (*topology.base(), *topology.client("alice"), *topology.run("r1", shards=2)):
         if isinstance(item, Binding):
             assert {item.queue, item.exchange} <= declared
         else:
@@ -127,6 +127,28 @@ def test_bulk_of_a_client_goes_to_its_stream_and_not_to_the_runs_queue() -> None
     assert ([matches(k, room.key) for k in to_stream], [matches(k, room.key) for k in to_queue]) == ([True], [False])
 
 
+def test_a_reply_with_a_route_reaches_that_shard_and_nobody_else() -> None:
+    run, key = topology.run("r1", shards=3), str(Key("r1", "alice", "train_reply", "1"))
+
+    queues = topology.queues_of("r1", 3)
+    reached = [queue for queue in queues if any(matches(pattern, key) for pattern in bound_keys(run, queue))]
+
+    assert reached == [topology.shard_queue("r1", 1)]
+
+
+def test_a_run_without_shards_has_one_queue() -> None:
+    assert topology.queues_of("r1", 1) == (topology.run_queue("r1"),)
+    assert topology.run("r1") == topology.run("r1", shards=1)
+
+
+def test_bulk_of_a_client_goes_to_no_shard() -> None:
+    room = topology.Room("r1", 3, "alice", "1")
+
+    patterns = [item.key for item in topology.run("r1", shards=4) if isinstance(item, Binding)]
+
+    assert not any(matches(pattern, room.key) for pattern in patterns)
+
+
 def test_rooms_of_two_leaders_for_the_same_bulk_have_nothing_in_common() -> None:
     one, other = (topology.Room("r1", 3, "alice", leader) for leader in ("one", "other"))
 
@@ -140,6 +162,7 @@ def test_the_word_after_the_run_is_who_sent_it() -> None:
 
 def test_a_key_is_what_it_is_parsed_from() -> None:
     assert str(Key.parse("r1.alice.train")) == "r1.alice.train"
+    assert str(Key.parse("r1.alice.train.2")) == "r1.alice.train.2"
 
 
 @pytest.mark.parametrize("text", ["", "r1", "r1.alice"])

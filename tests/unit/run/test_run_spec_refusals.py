@@ -41,6 +41,22 @@ def test_an_unknown_key_is_refused_and_the_nearest_is_named(place: str, nearest:
     assert f"run.toml: {table or 'top level'}: unknown key {key!r}; did you mean {nearest!r}" in text
 
 
+@pytest.mark.parametrize("shards", [0, 65, 1.5, True, "2"])
+def test_shards_are_a_number_of_workers(shards: Any) -> None:
+    assert "run.toml: run.shards: Input should be " in refusal(written("run.shards", shards))
+
+
+@pytest.mark.parametrize("aggregator", ["median", {"name": "trimmed-mean", "beta": 0.1}, {"name": "krum", "f": 1}])
+def test_shards_are_refused_where_an_aggregator_makes_no_sum(aggregator: Any) -> None:
+    # Given
+    name = aggregator if isinstance(aggregator, str) else aggregator["name"]
+    tables = written("run.shards", 2)
+    # When
+    text = refusal({**tables, "optim": {**tables["optim"], "aggregator": aggregator}})
+    # Then
+    assert text.startswith(f"run.toml: top level: shards = 2 with the aggregator {name!r}, which makes no sum that")
+
+
 def test_an_unknown_key_with_nothing_near_lists_what_is_known() -> None:
     # When
     text = refusal(written("model.xyzzy", 1))
