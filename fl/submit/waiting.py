@@ -8,6 +8,7 @@ from fl.run.events import (
     ClientsReady,
     ClientsReturned,
     LeaderStarted,
+    RoundClosed,
     RunPaused,
     StillWaiting,
 )
@@ -41,6 +42,8 @@ class Wait:
             case RunPaused():
                 paused_at = at if self.paused_at is None else self.paused_at
                 return replace(self, at=at, waited_s=0.0, paused_at=paused_at)
+            case RoundClosed(clients=clients):  # all have answered; whoever is asked again will be told
+                return Wait(since=at, at=at, answered=frozenset(clients))
             case LeaderStarted() if self.since is not None:
                 return self
             case ClientsOut() | ClientsReturned():

@@ -33,7 +33,13 @@ def test_sender_and_run_are_those_that_the_broker_vouches_for() -> None:
 
 @pytest.mark.parametrize(
     ("queue", "run", "client"),
-    [("fl.run.heart.server", "heart", ""), ("fl.client.ant", "", "ant"), ("fl.run..server", "", ""), ("else", "", "")],
+    [
+        ("fl.run.heart.server", "heart", ""),
+        ("fl.run.heart.server.1", "heart", ""),
+        ("fl.client.ant", "", "ant"),
+        ("fl.run..server", "", ""),
+        ("else", "", ""),
+    ],
 )
 def test_of_bytes_that_mean_nothing_the_queue_tells_whose_they_were(queue: str, run: str, client: str) -> None:
     dead = letter(Message(b"\xff\xfe"), queue=queue, exchange="", key=queue)
