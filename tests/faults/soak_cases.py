@@ -40,6 +40,7 @@ SHORT: Final = (
     _case("stateful", {"preset": "FedAdam", "client_opt": {"lrate": 0.01, "modules": ["momentum"]}}, rounds=20),
     _case("bulk", OPTIM, rounds=10, n_features=BULK_FEATURES),
     _case("scaffold", {"preset": "SCAFFOLD", "client_opt": 0.01}, rounds=20),
+    _case("shards", OPTIM, rounds=10, n_features=BULK_FEATURES, shards=2),
     _case("sampling", {"client_opt": 0.01}, rounds=20, sampling=2, evaluate={"clients": 2}),
 )
 MOMENTUM_TOO: Final = {"preset": "SCAFFOLD", "client_opt": {"lrate": 0.01, "modules": ["momentum"]}}

@@ -14,6 +14,8 @@ from broker.dead import read_dead_letter
 from broker.memory.session import MemorySession
 from fl.core.vector import NumpyVector
 from fl.main.outcome import Outcome
+from fl.main.simulation import simulate
+from fl.main.simulation_crowd import VirtualClient
 from fl.run.events import (
     ClientsAdmitted,
     Kind,
@@ -27,6 +29,7 @@ from fl.run.events import (
 )
 from fl.run.optim import OptimConfig
 from fl.run.spec import RunSpec
+from fl.submit.submission import cancellation
 from fl.wire.envelope import Body, seal, wrap
 from fl.wire.messages_pb2 import DataInfo, ResumeRequest, TrainReply
 from fl.wire.tensors import digest
@@ -140,6 +143,7 @@ async def test_what_optimizers_tell_is_added_up_in_the_same_shape(memory_url: st
     # Then
     assert len(of_kind(records, RoundClosed)) == 3
     assert one.weights == other.weights
+    assert one.weights == simulate(shared, [VirtualClient(*each) for each in data.items()]).weights
 
 
 async def test_two_workers_have_a_shard_each(memory_url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -275,6 +279,31 @@ async def deleted(session: Session, room: topology.Room, reply: TrainReply, edit
     await upload(session, room, reply, edition)
     if not edition:
         await session.delete(room.stream)
+
+
+async def test_a_run_that_is_cancelled_leaves_no_sums(memory_url: str) -> None:
+    # Given a block that is summed, and another that lacks a reply
+    slow = bulky("elk")
+    slow.withhold(1)
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(make_spec(rounds=1, clients=5, shards=2), BULK)
+        parties.worker()
+        for name in FIVE:
+            parties.puppet(slow if name == "elk" else bulky(name), submission.run)
+        await until(lambda: sums_of(memory_url) >= 2)
+
+        # When
+        asked = cancellation(submission.run, "enough", sender="owner", now=0.0, user=parties.owner.user)
+        await parties.owner.publish(asked.message, routing_key=asked.queue)
+        await parties.outcome(submission)
+        await parties.until_closed(submission)
+
+        # Then
+        await until(lambda: sums_of(memory_url) == 0)
+
+
+def sums_of(url: str) -> int:
+    return sum(".p.1." in name for name in stored(url))
 
 
 @pytest.mark.parametrize("harmed", ["ant", "dog", "elk"])
