@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from fl.core.aggregator.blocks import BLOCK
 from fl.core.layout import Layout
 from fl.core.optimizer import Optimizer
 from fl.run.asking import how_many
@@ -28,10 +29,12 @@ class Footprint:
     """Of one client, with what its optimizer tells."""
     clients: int
     """Asked in a round."""
+    sums: int = 0
+    """Of blocks of clients, where several workers make them."""
 
     @property
     def total(self) -> int:
-        return self.copies * self.weights + self.fixed + self.clients * self.update
+        return self.copies * self.weights + self.fixed + self.clients * self.update + self.sums
 
     def excess(self, quota_mib: int) -> str | None:
         """Why this is too much for a broker of which a run may take `quota_mib`; None if it is not."""
@@ -39,9 +42,10 @@ class Footprint:
             return None
         clients = f"{self.clients} client{'s' * (self.clients > 1)}"
         fixed = f", {_mib(self.fixed)} that no round changes" if self.fixed else ""
+        sums = f", {_mib(self.sums)} of sums that shards make" if self.sums else ""
         return (
             f"with {clients} in a round this run takes {_mib(self.total)} at the broker (weights of {self.copies} "
-            f"rounds, each {_mib(self.weights)}, and an update of {_mib(self.update)} from each client{fixed}), where "
+            f"rounds, each {_mib(self.weights)}, and an update of {_mib(self.update)} from each client{fixed}{sums}), where "
             f"one run may take {_mib(quota_mib * MIB)}: ask fewer clients in a round (run.sampling), let updates be "
             "compressed (run.compression), or have whoever runs the broker raise it (`fluffle quota`)"
         )
@@ -49,12 +53,14 @@ class Footprint:
 
 def footprint(spec: RunSpec, weights: Layout, *, fixed: int, n_clients: int) -> Footprint:
     """What a run of these weights takes; `fixed` in bytes, `n_clients` as many as could be asked."""
+    clients = how_many(spec, Kind.TRAIN, n_clients)
     return Footprint(
         weights.nbytes,
         copies=3 if spec.run.evaluate.frequency else 2,
         fixed=fixed,
         update=update_bytes(spec, weights) + exchange_bytes(spec, weights),
-        clients=how_many(spec, Kind.TRAIN, n_clients),
+        clients=clients,
+        sums=-(-clients // BLOCK) * sum_bytes(spec, weights) if spec.run.shards > 1 else 0,
     )
 
 
@@ -66,6 +72,11 @@ def update_bytes(spec: RunSpec, weights: Layout) -> int:
 def exchange_bytes(spec: RunSpec, weights: Layout) -> int:
     """Of the vectors that a client's optimizer may send to the server's, at most: each module sends one or two."""
     return 2 * len(Optimizer.from_config(spec.optim.server_opt).aux_names) * weights.nbytes
+
+
+def sum_bytes(spec: RunSpec, weights: Layout) -> int:
+    """Of the sum of a block of clients, at most: aggregators sum two vectors in float64, and each exchange is one."""
+    return 2 * 8 * weights.float_size + exchange_bytes(spec, weights)
 
 
 def _mib(n_bytes: int) -> str:

@@ -11,7 +11,7 @@ from fl.log import EventLog
 from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
 from fl.run.dealing import shard_for
 from fl.run.events import Kind
-from fl.run.footprint import exchange_bytes, update_bytes
+from fl.run.footprint import exchange_bytes, sum_bytes, update_bytes
 from fl.run.state import OpenRound, RunState
 from fl.wire.bulk import INLINE_BYTES
 from fl.wire.envelope import Body, seal, what, wrap
@@ -86,10 +86,10 @@ def sums_in_bulk(state: RunState) -> tuple[Callable[[str, int, int, str], str], 
     if state.spec.run.shards == 1:
         return ()
     assert state.weights is not None, "a round starts from weights"
-    n_floats = read_layout(open_parcel(state.weights).layout).float_size
-    bulky = 2 * 8 * n_floats > INLINE_BYTES  # float64, and aggregators sum two vectors at most
-    exchanges = Optimizer.from_config(state.spec.optim.server_opt).aux_names
-    return (*((topology.sum_stream,) if bulky else ()), *((topology.aux_sum_stream,) if exchanges else ()))
+    layout = read_layout(open_parcel(state.weights).layout)
+    if exchange_bytes(state.spec, layout):
+        return topology.sum_stream, topology.aux_sum_stream
+    return (topology.sum_stream,) if sum_bytes(state.spec, layout) > INLINE_BYTES else ()
 
 
 def _init_request(state: RunState) -> InitRequest:

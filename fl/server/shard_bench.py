@@ -2,7 +2,9 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
+from broker.threads import in_thread
 from fl.errors import Fatal
 from fl.log import EventLog
 from fl.run.dealing import blocks_of, is_dealt
@@ -111,8 +113,8 @@ class ShardBench:
         """Add one update to a block's sum, or finish it."""
         intake = block.intake
         if intake is None or intake.clients != ready[: len(intake.clients)]:
-            intake, block.made = self._new_intake(block, state), None
-            block.intake = intake
+            intake = block.intake = await self._new_intake(block, state)
+            block.made = None
         if len(intake.clients) < len(ready):
             await self._take(block, intake, ready[len(intake.clients)])
             return True
@@ -155,10 +157,10 @@ class ShardBench:
         summed = [self._held.pop(client) for client in block.sent]
         await asyncio.gather(*(letter.delivery.ack() for letter in summed))
 
-    def _new_intake(self, block: Block, state: RunState) -> Intake:
+    async def _new_intake(self, block: Block, state: RunState) -> Intake:
         assert state.weights is not None, "a round starts from weights"
         layout = read_layout(open_parcel(state.weights).layout)
-        return Intake(self._session, state.spec, layout, asked=block.members)
+        return await in_thread(partial(Intake, self._session, state.spec, layout, asked=block.members))
 
 
 def _place(block: Block, state: RunState) -> Place:

@@ -80,7 +80,7 @@ async def write_sum(session: Session, intake: Intake, place: Place) -> BlockSumm
         total=total,
         weight=fold.weight,
     )
-    packed = pack_aux(intake.aux.total())
+    packed = await in_thread(lambda: pack_aux(intake.aux.total()))
     if packed is not None:
         body.aux.CopyFrom(await _ship(session, packed, of_aux, edition))
     return body
@@ -116,7 +116,9 @@ class RunningSum:
         if [tuple(spec.shape) for spec in body.total.layout] != [self._fold.accumulated.shape]:
             raise BadMessage("it is not of the shape that the aggregator sums in")
         await pour(self._session, body.total, self._fold.open_block(body.weight))
-        return unpack_aux(await fetch(self._session, body.aux), self._trainable) if body.HasField("aux") else {}
+        if not body.HasField("aux"):
+            return {}
+        return await in_thread(unpack_aux, await fetch(self._session, body.aux), self._trainable)
 
 
 async def _ship(session: Session, vector: NumpyVector, stream: str, edition: int) -> Tensors:

@@ -101,12 +101,15 @@ class Workbench:
         """The next weights. Raises as `take_in` does, and `RunFailed`."""
         intake = await self._take(state, command.clients, replies)
         self._intake = None
-        return await self._next(state, RoundSum(intake.fold, intake.aux.total(), tuple(intake.results)), command.round)
+        return await self._next(
+            state, RoundSum(intake.fold, await in_thread(intake.aux.total), tuple(intake.results)), command.round
+        )
 
     async def fold_sums(self, state: RunState, command: Fold, sums: Mapping[int, Letter]) -> Folded:
         """The next weights, of what shards have summed. Raises `SumLost`, and `RunFailed`."""
         assert state.weights is not None, "a round starts from weights"
-        total = RunningSum(self._session, state.spec, read_layout(open_parcel(state.weights).layout))
+        layout = read_layout(open_parcel(state.weights).layout)
+        total = await in_thread(RunningSum, self._session, state.spec, layout)
         for block in sorted(state.seen.summed):
             await total.take(block, sums[block].body)
         return await self._next(state, total.whole, command.round)

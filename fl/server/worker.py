@@ -108,7 +108,7 @@ async def _is_over(seat: Seat, submitted: Submitted) -> bool:
         await announce_end(seat.session, state, sender=seat.worker, now=seat.clock())
         return True
     seat.log.warning("queue_declared_again", run=submitted.run)
-    await seat.session.declare(*topology.run(submitted.run, submitted.spec.run.shards))
+    await seat.session.declare(*topology.run(submitted.run))
     baton = seal(wrap(submitted.run, seat.worker, Baton(), now=seat.clock()), user=seat.session.user)
     await seat.session.publish(baton, routing_key=topology.run_queue(submitted.run))
     return False
