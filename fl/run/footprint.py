@@ -45,9 +45,9 @@ class Footprint:
         sums = f", {_mib(self.sums)} of sums that shards make" if self.sums else ""
         return (
             f"with {clients} in a round this run takes {_mib(self.total)} at the broker (weights of {self.copies} "
-            f"rounds, each {_mib(self.weights)}, and an update of {_mib(self.update)} from each client{fixed}{sums}), where "
-            f"one run may take {_mib(quota_mib * MIB)}: ask fewer clients in a round (run.sampling), let updates be "
-            "compressed (run.compression), or have whoever runs the broker raise it (`fluffle quota`)"
+            f"rounds, each {_mib(self.weights)}, and an update of {_mib(self.update)} from each client{fixed}{sums}), "
+            f"where one run may take {_mib(quota_mib * MIB)}: ask fewer clients in a round (run.sampling), let updates "
+            "be compressed (run.compression), or have whoever runs the broker raise it (`fluffle quota`)"
         )
 
 

@@ -111,18 +111,19 @@ class ShardBench:
 
     async def _add(self, block: Block, ready: tuple[str, ...], is_all: bool, state: RunState) -> bool:
         """Add one update to a block's sum, or finish it."""
+        if not ready:
+            return False
         intake = block.intake
         if intake is None or intake.clients != ready[: len(intake.clients)]:
-            intake = block.intake = await self._new_intake(block, state)
+            with blaming_parts(self._log, "aggregator"):
+                intake = block.intake = await self._new_intake(block, state)
             block.made = None
         if len(intake.clients) < len(ready):
             await self._take(block, intake, ready[len(intake.clients)])
-            return True
-        if not (is_all and ready):
+        elif is_all:
+            await self._finish(block, intake, _place(block, state))
+        else:
             return False
-        place = _place(block, state)
-        self._written.update(place.streams)
-        block.made, block.intake = await write_sum(self._session, intake, place), None
         return True
 
     async def _take(self, block: Block, intake: Intake, client: str) -> None:
@@ -136,6 +137,12 @@ class ShardBench:
         else:
             if not intake.is_bulk:
                 self._lighten(client, letter)
+
+    async def _finish(self, block: Block, intake: Intake, place: Place) -> None:
+        self._written.update(place.streams)
+        with blaming_parts(self._log, "aggregator"):
+            block.made = await write_sum(self._session, intake, place)
+        block.intake = None
 
     def _lighten(self, client: str, letter: Letter) -> None:
         """Let go of what is in a sum; the broker has it still."""

@@ -101,9 +101,8 @@ class Workbench:
         """The next weights. Raises as `take_in` does, and `RunFailed`."""
         intake = await self._take(state, command.clients, replies)
         self._intake = None
-        return await self._next(
-            state, RoundSum(intake.fold, await in_thread(intake.aux.total), tuple(intake.results)), command.round
-        )
+        aux = await in_thread(intake.aux.total)
+        return await self._next(state, RoundSum(intake.fold, aux, tuple(intake.results)), command.round)
 
     async def fold_sums(self, state: RunState, command: Fold, sums: Mapping[int, Letter]) -> Folded:
         """The next weights, of what shards have summed. Raises `SumLost`, and `RunFailed`."""

@@ -39,7 +39,7 @@ def spec_of(optim: dict[str, Any] | None = None, **run: Any) -> RunSpec:
             3 * 8 + 5 + 4 * 3 * 8,
         ),
     ],
-    ids=["plain", "without evaluations", "half of the clients", "shards", "more than there are", "compressed", "scaffold"],
+    ids=["plain", "no evaluations", "half of the clients", "shards", "more than there are", "compressed", "scaffold"],
 )  # fmt: skip
 def test_a_run_takes_weights_of_rounds_and_an_update_of_each_client_asked(spec: RunSpec, expected_mib: int) -> None:
     assert footprint(spec, LAYOUT, fixed=5 * MIB, n_clients=4).total == expected_mib * MIB
@@ -57,7 +57,7 @@ def test_what_is_too_much_is_told_with_all_its_figures_and_what_to_do() -> None:
 
     assert takes.excess(9000) == (
         "with 8 clients in a round this run takes 14002 MiB at the broker (weights of 3 rounds, each 2000 MiB, and an "
-        "update of 1000 MiB from each client, 1 MiB that no round changes, 1 MiB of sums that shards make), where one run may take 9000 MiB: ask fewer "
-        "clients in a round (run.sampling), let updates be compressed (run.compression), or have whoever runs the "
-        "broker raise it (`fluffle quota`)"
+        "update of 1000 MiB from each client, 1 MiB that no round changes, 1 MiB of sums that shards make), where one "
+        "run may take 9000 MiB: ask fewer clients in a round (run.sampling), let updates be compressed "
+        "(run.compression), or have whoever runs the broker raise it (`fluffle quota`)"
     )

@@ -1,56 +1,36 @@
-"""Workers that share the sum of a round: the bits of one worker, whatever happens to them."""
+"""Workers that share the sum of a round: the bits of one worker, whatever its clients do."""
 
 import math
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from broker import topology
-from broker.base import Binding, Message, Queue, Session
-from broker.dead import read_dead_letter
-from broker.memory.session import MemorySession
-from fl.core.vector import NumpyVector
-from fl.main.outcome import Outcome
+from broker.base import Session
 from fl.main.simulation import simulate
 from fl.main.simulation_crowd import VirtualClient
 from fl.run.events import (
-    ClientsAdmitted,
-    Kind,
-    LeaderStarted,
-    Record,
     RoundClosed,
-    RoundCommitted,
-    RoundOpened,
     RunPaused,
     Status,
 )
 from fl.run.optim import OptimConfig
-from fl.run.spec import RunSpec
-from fl.submit.submission import cancellation
 from fl.wire.envelope import Body, seal, wrap
-from fl.wire.messages_pb2 import DataInfo, ResumeRequest, TrainReply
+from fl.wire.messages_pb2 import ResumeRequest, TrainReply
 from fl.wire.tensors import digest
-from tests.integration.parties import Parties, stored
+from tests.integration.parties import Parties
 from tests.integration.world import (
-    N_FEATURES,
     Puppet,
-    Upload,
-    garbage,
     make_spec,
     of_kind,
     regression,
     run_here,
-    until,
-    upload,
 )
 from tests.small_blocks import small_blocks
-
-START = NumpyVector.from_arrays({"coef": np.full((1, N_FEATURES), 0.5), "intercept": np.ones(1)})
-FIVE = ("ant", "bee", "cat", "dog", "elk")
-"""Three blocks of up to two."""
+from tests.unit.server.shared_rounds import FIVE, START, alone, played, trained, uneven
 
 
 @pytest.fixture(autouse=True)
@@ -63,47 +43,6 @@ def blocks_of_two() -> Iterator[None]:
 def memory_url() -> str:
     """An embedded broker of this test."""
     return f"memory://{secrets.token_hex(4)}"
-
-
-def uneven(name: str, **options: Any) -> Puppet:
-    """A client whose updates are its own, and of such sizes that every order of additions has other bits."""
-    seed = int.from_bytes(name.encode(), "little")
-    options = {"weights": None, **options}
-
-    def update(weights: NumpyVector) -> NumpyVector:
-        rng = np.random.default_rng(seed)
-        return NumpyVector(weights.layout, rng.normal(size=weights.flat.size) * 10.0 ** rng.integers(-8, 8))
-
-    return Puppet(name, update=update, **options)
-
-
-async def played(
-    url: str, spec: RunSpec, *puppets: Puppet, workers: int = 1, start: NumpyVector = START
-) -> tuple[Outcome, list[Record]]:
-    """A whole run of these clients; fails unless it leaves nothing but what runs leave."""
-    async with Parties(url) as parties:
-        submission = await parties.submit(spec, start)
-        for number in range(workers):
-            parties.worker(f"worker-{number}")
-        for puppet in puppets:
-            parties.puppet(puppet, submission.run)
-        outcome = await parties.outcome(submission)
-        await parties.until_closed(submission)
-        left = {name for name in stored(url) if name.startswith(f"fl.run.{submission.run}.")}
-        weights = {name for name in left if name.startswith(f"fl.run.{submission.run}.w.")}
-        assert left - weights == {topology.run_log(submission.run)}
-        return outcome, await parties.records(submission)
-
-
-async def alone(spec: RunSpec, *puppets: Puppet, start: NumpyVector = START) -> Outcome:
-    """The same run without shards."""
-    url = f"memory://{secrets.token_hex(4)}"
-    one = spec.model_copy(update={"run": spec.run.model_copy(update={"shards": 1})})
-    return (await played(url, one, *puppets, start=start))[0]
-
-
-def trained(records: list[Record]) -> list[RoundCommitted]:
-    return [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
 
 
 # ---- bits ----------------------------------------------------------------------------------------------------------
@@ -261,161 +200,3 @@ async def test_a_run_that_pauses_goes_on_with_whoever_comes_back(memory_url: str
 
     # Then
     assert outcome.weights == (await alone(spec, *map(uneven, FIVE))).weights
-
-
-# ---- bulk ----------------------------------------------------------------------------------------------------------
-
-N_BULK = 50_000
-"""400 kB in float64."""
-BULK = NumpyVector.from_arrays({"coef": np.full((1, N_BULK), 0.5), "intercept": np.ones(1)})
-BULK_INFO = DataInfo(n_samples=10, n_features=N_BULK, input_shape=[0, N_BULK])
-
-
-def bulky(name: str, how: Upload = upload) -> Puppet:
-    return uneven(name, weights=BULK, info=BULK_INFO, upload=how)
-
-
-async def deleted(session: Session, room: topology.Room, reply: TrainReply, edition: int) -> None:
-    await upload(session, room, reply, edition)
-    if not edition:
-        await session.delete(room.stream)
-
-
-async def test_a_run_that_is_cancelled_leaves_no_sums(memory_url: str) -> None:
-    # Given a block that is summed, and another that lacks a reply
-    slow = bulky("elk")
-    slow.withhold(1)
-    async with Parties(memory_url) as parties:
-        submission = await parties.submit(make_spec(rounds=1, clients=5, shards=2), BULK)
-        parties.worker()
-        for name in FIVE:
-            parties.puppet(slow if name == "elk" else bulky(name), submission.run)
-        await until(lambda: sums_of(memory_url) >= 2)
-
-        # When
-        asked = cancellation(submission.run, "enough", sender="owner", now=0.0, user=parties.owner.user)
-        await parties.owner.publish(asked.message, routing_key=asked.queue)
-        await parties.outcome(submission)
-        await parties.until_closed(submission)
-
-        # Then
-        await until(lambda: sums_of(memory_url) == 0)
-
-
-def sums_of(url: str) -> int:
-    return sum(".p.1." in name for name in stored(url))
-
-
-@pytest.mark.parametrize("harmed", ["ant", "dog", "elk"])
-async def test_an_update_that_came_to_harm_is_asked_for_once_more_and_counts(memory_url: str, harmed: str) -> None:
-    # Given
-    spec = make_spec(rounds=1, clients=5, shards=2)
-    puppets = (bulky(name, deleted) if name == harmed else bulky(name) for name in FIVE)
-
-    # When
-    outcome, _ = await played(memory_url, spec, *puppets, workers=2, start=BULK)
-
-    # Then
-    assert outcome.weights == (await alone(spec, *map(bulky, FIVE), start=BULK)).weights
-
-
-async def test_a_sum_that_is_lost_on_the_broker_is_made_again(memory_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a broker that loses the first sum that somebody wants to read
-    pour, lost = MemorySession.pour, list[str]()
-
-    async def pour_or_lose(
-        session: MemorySession, stream: str, take: Callable[[Message], bool], *, timeout_s: float = 60.0
-    ) -> None:
-        if ".p.1." in stream and not lost:
-            lost.append(stream)
-            await session.delete(stream)
-        await pour(session, stream, take, timeout_s=timeout_s)
-
-    monkeypatch.setattr(MemorySession, "pour", pour_or_lose)
-    spec = make_spec(rounds=1, clients=5, shards=2)
-
-    # When
-    outcome, records = await played(memory_url, spec, *map(bulky, FIVE), workers=2, start=BULK)
-
-    # Then somebody leads again, and asks those again who were in it
-    assert len(lost) == 1
-    assert len(of_kind(records, LeaderStarted)) == 2
-    assert outcome.weights == (await alone(spec, *map(bulky, FIVE), start=BULK)).weights
-
-
-async def test_replies_that_went_with_the_queue_of_a_shard_come_again(memory_url: str) -> None:
-    # Given all replies but one
-    slow = uneven("cat")
-    slow.withhold(1)
-    spec = make_spec(rounds=1, clients=5, shards=2)
-    async with Parties(memory_url) as parties:
-        submission = await parties.submit(spec, START)
-        asked = Binding("asked", topology.UP.name, f"{submission.run}.elk.train_reply.#")
-        await parties.owner.declare(Queue(asked.queue), asked)
-        parties.worker()
-        for name in FIVE:
-            parties.puppet(slow if name == "cat" else uneven(name), submission.run)
-        await until(lambda: slow.was_asked(1))
-        async with await parties.owner.consume(asked.queue, prefetch=1) as copies:
-            await anext(copies)
-
-        # When the broker loses what a shard holds
-        await parties.owner.delete(topology.shard_queue(submission.run, 1))
-        slow.let_go(1)
-        outcome = await parties.outcome(submission)
-
-    # Then
-    assert outcome.weights == (await alone(spec, *map(uneven, FIVE))).weights
-
-
-# ---- workers -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bulk", [False, True], ids=["inside messages", "in streams"])
-@pytest.mark.parametrize("when", [ClientsAdmitted, RoundOpened, RoundClosed, RoundCommitted])
-@pytest.mark.parametrize("who", ["worker-0", "worker-1", "all"])
-async def test_no_cut_connection_changes_a_bit(memory_url: str, who: str, when: type[Record], bulk: bool) -> None:
-    # Given
-    spec, make, start = make_spec(rounds=2, clients=5, shards=2), bulky if bulk else uneven, BULK if bulk else START
-    async with Parties(memory_url) as parties:
-        submission = await parties.submit(spec, start)
-        parties.worker("worker-0")
-        parties.worker("worker-1")
-        for name in FIVE:
-            parties.puppet(make(name), submission.run)
-
-        # When
-        await parties.until_record(submission, lambda record: isinstance(record, when))
-        if who == "all":
-            parties.cut_all()
-        else:
-            parties.cut(who)
-        outcome = await parties.outcome(submission)
-        records = await parties.records(submission)
-
-    # Then
-    assert [len(commit.participants) for commit in trained(records)] == [5, 5]
-    assert outcome.weights == (await alone(spec, *map(make, FIVE), start=start)).weights
-
-
-async def test_what_makes_no_sense_to_a_shard_is_buried(memory_url: str) -> None:
-    # Given
-    slow = uneven("cat")
-    slow.withhold(1)
-    async with Parties(memory_url) as parties:
-        submission = await parties.submit(make_spec(rounds=1, clients=5, shards=2), START)
-        parties.worker()
-        for name in FIVE:
-            parties.puppet(slow if name == "cat" else uneven(name), submission.run)
-        await until(lambda: slow.was_asked(1))
-
-        # When
-        key = str(topology.Key(submission.run, "cat", "train_reply", "1"))
-        await parties.owner.publish(garbage(), exchange=topology.UP.name, routing_key=key)
-        (dead,) = await parties.dead_letters(1)
-        slow.let_go(1)
-        outcome = await parties.outcome(submission)
-
-    # Then
-    assert read_dead_letter(dead, routing_key=key).queue == topology.shard_queue(submission.run, 1)
-    assert outcome.status is Status.FINISHED
