@@ -22,7 +22,7 @@ from fl.submit.history import Reader
 from fl.submit.submission import Submission
 from fl.tasks import together
 from fl.wire.tensors import blob_ref, open_parcel
-from tests.faults.inventory import STREAM, inventory
+from tests.faults.inventory import STREAM, inventory, n_consumers
 from tests.faults.points import Point
 from tests.faults.stage import CLIENTS, data_of
 from tests.faults.troupe import Supervisor, Troupe, Victim
@@ -128,12 +128,9 @@ class Campaign:
 
     async def until_standing_by(self, queue: str, *, consumers: int) -> None:
         """Wait until so many consume a queue, those included that wait for their turn."""
-        vhost = self._scene.url.rpartition("/")[2]
         async with asyncio.timeout(PATIENCE_S):
-            while True:
-                listed = await asyncio.to_thread(self._scene.rabbit.ctl, "list_consumers", "-p", vhost, "queue_name")
-                if listed.split().count(queue) >= consumers:
-                    return
+            while await asyncio.to_thread(n_consumers, self._scene.rabbit, self._scene.url, queue) < consumers:
+                await asyncio.sleep(LOOK_EVERY_S)
 
     async def count_records(self, kind: type[Record]) -> int:
         """How many of that kind are in the log so far."""

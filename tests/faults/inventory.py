@@ -17,6 +17,12 @@ ROWS: Final = """
         <- rabbit_amqqueue:info_all(<<"{vhost}">>, [name, type, messages])
     ])
 """
+CONSUMED: Final = """
+    lists:flatten([
+        io_lib:format("~s;", [element(4, proplists:get_value(queue_name, Consumer))])
+        || Consumer <- rabbit_amqqueue:consumers_all(<<"{vhost}">>)
+    ])
+"""
 PUSHED: Final = re.compile(r"\.push-[0-9a-f]+$")
 
 
@@ -25,7 +31,15 @@ def inventory(rabbit: LocalRabbit, url: str) -> Mapping[str, int]:
 
     But for empty queues that `broker.amqp.push_of` names: what is left of them when a party is killed goes by itself.
     """
-    vhost = unquote(urlsplit(url).path.removeprefix("/"))
-    rows = [row.split() for row in evaluate(rabbit, ROWS.format(vhost=vhost)).split(";")[:-1]]
+    rows = [row.split() for row in evaluate(rabbit, ROWS.format(vhost=_vhost(url))).split(";")[:-1]]
     counted = {name: STREAM if kind == "stream" else int(messages) for name, kind, messages in rows}
     return {name: n for name, n in counted.items() if n or not PUSHED.search(name)}
+
+
+def n_consumers(rabbit: LocalRabbit, url: str, queue: str) -> int:
+    """How many consume a queue, those included that wait for their turn."""
+    return evaluate(rabbit, CONSUMED.format(vhost=_vhost(url))).split(";").count(queue)
+
+
+def _vhost(url: str) -> str:
+    return unquote(urlsplit(url).path.removeprefix("/"))
