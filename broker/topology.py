@@ -82,6 +82,11 @@ def weights_stream(run_id: str, round_: int, writer: str) -> str:
     return f"fl.run.{run_id}.w.{round_}.{writer}"
 
 
+def sent_stream(run_id: str, round_: int, writer: str) -> str:
+    """Weights of a round as clients get them, where they are compressed."""
+    return f"fl.run.{run_id}.c.{round_}.{writer}"
+
+
 def state_stream(run_id: str, round_: int, writer: str) -> str:
     """State of the server's optimizer after a round."""
     return f"fl.run.{run_id}.s.{round_}.{writer}"

@@ -10,7 +10,7 @@ from broker.errors import BadBlob
 from broker.threads import in_thread
 from fl.client.memory import Memory
 from fl.errors import BadMessage
-from fl.wire.bulk import NEXT_CHUNK_S, checked_ref
+from fl.wire.bulk import NEXT_CHUNK_S, announced_ref
 from fl.wire.tensors import read_layout, referring
 from fl.wire.tensors_pb2 import Tensors
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
@@ -29,7 +29,7 @@ async def bring(session: Session, memory: Memory, call: TrainerCall) -> None:
     """
     memory.keep()
     for field, tensors in _brought(call):
-        ref = checked_ref(tensors)
+        ref = announced_ref(tensors)
         if ref is None:
             continue
         span = await in_thread(memory.reserve, ref.size)

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from fl.client.disk import NoRoom
 from fl.client.learner import Data, Learner, Shared, shared_seed
 from fl.client.memory import Memory, OwnMemory
@@ -14,13 +16,24 @@ from fl.core.layout import Layout, Role
 from fl.core.optimizer.aux import pack_aux, unpack_aux
 from fl.core.requires import missing
 from fl.core.training import EvaluateResult
-from fl.core.vector import NumpyVector
-from fl.errors import ConfigError, DataError, FluffleError
+from fl.core.vector import Array, NumpyVector
+from fl.errors import BadMessage, ConfigError, DataError, FluffleError
 from fl.log import get_log
 from fl.run.spec import RunSpec
 from fl.wire.bulk import INLINE_BYTES
 from fl.wire.messages_pb2 import Error, EvaluateReply, InitReply, TrainReply
-from fl.wire.tensors import enclosed, inline, read_data_info, read_inline, read_layout, specs, unpack, write_data_info
+from fl.wire.tensors import (
+    enclosed,
+    inline,
+    inside,
+    read_data_info,
+    read_inline,
+    read_layout,
+    specs,
+    unpack,
+    write_data_info,
+)
+from fl.wire.tensors_pb2 import Tensors
 from fl.wire.trainer_pb2 import Span, TrainerAnswer, TrainerCall, TrainerSetup
 
 log = get_log(__name__)
@@ -53,6 +66,8 @@ class Desk:
         self._device = DevicePolicy()
         self._setup = TrainerSetup()
         self._learner: Learner | None = None
+        self._floats: Array | None = None
+        """Where compressed weights are decoded, in every round: memory that is new costs as much as the decoding."""
 
     def answer(self, call: TrainerCall) -> TrainerAnswer:
         """Never raises: what goes wrong is an `Error` with a text for the people at both ends.
@@ -80,7 +95,7 @@ class Desk:
                 _check_samples(self._data)
                 return TrainerAnswer(data_info=write_data_info(self._data.train.get_data_specs()))
             case "init":
-                self._learner = self._build(call)
+                self._learner, self._floats = self._build(call), None
                 return TrainerAnswer(init=InitReply())
             case "train":
                 return self._train(call)
@@ -112,13 +127,14 @@ class Desk:
     def _train(self, call: TrainerCall) -> TrainerAnswer:
         assert self._learner is not None, "a trainer is initialised before it trains"
         request = call.train
-        weights = self._read(call, "weights")
+        weights = self._weights(call, request.weights)
         aux = {}
         if request.HasField("aux"):
             told = self._read(call, "aux").copy()  # an optimizer may keep what it is told, and the memory is used again
             aux = unpack_aux(told, weights.layout.select(Role.TRAINABLE))
         in_memory = "weights" in call.spans
-        trained = self._learner.train(request.round, weights, counted=request.counted, aux=aux, in_place=in_memory)
+        in_place = in_memory or weights.flat is self._floats
+        trained = self._learner.train(request.round, weights, counted=request.counted, aux=aux, in_place=in_place)
         reply = TrainReply(
             round=request.round,
             weights_digest=request.weights.digest,
@@ -135,6 +151,22 @@ class Desk:
             answer.train.update.CopyFrom(inline(trained.update))
         self._tell(answer, pack_aux(trained.aux))
         return answer
+
+    def _weights(self, call: TrainerCall, tensors: Tensors) -> NumpyVector:
+        """A request's weights: as `_read` gives them or, where they are compressed, in memory that is used again.
+
+        They come as they are also where they are beyond what the run's compression carries. Raises `BadMessage`.
+        """
+        assert self._learner is not None, "a trainer is initialised before it is asked for anything"
+        if not tensors.compression:
+            return self._read(call, "weights")
+        layout = self._learner.layout
+        if read_layout(tensors.layout) != layout:
+            raise BadMessage("tensors: these are not the run's weights")
+        if self._floats is None:
+            self._floats = np.empty(layout.float_size, layout.float_dtype)
+        data = self.memory.view(call.spans["weights"]) if "weights" in call.spans else inside(tensors)
+        return unpack(tensors, data, self._learner.weights_compression, into=self._floats)
 
     def _read(self, call: TrainerCall, field: str) -> NumpyVector:
         """A request's tensors, without a copy. Raises `BadMessage`."""
@@ -169,7 +201,7 @@ class Desk:
     def _evaluate(self, call: TrainerCall) -> EvaluateReply:
         assert self._learner is not None, "a trainer is initialised before it evaluates"
         request = call.evaluate
-        result = self._learner.evaluate(self._read(call, "weights"), counted=request.counted)
+        result = self._learner.evaluate(self._weights(call, request.weights), counted=request.counted)
         reply = EvaluateReply(
             round=request.round,
             weights_digest=request.weights.digest,

@@ -32,7 +32,7 @@ from fl.core.training import (
 from fl.core.vector import SHARED, NumpyVector, Vector, check_same
 from fl.errors import ModelError
 from fl.log import get_log
-from fl.run.spec import RunSpec, compression_of
+from fl.run.spec import RunSpec, compression_of, weights_compression_of
 
 log = get_log(__name__)
 
@@ -104,6 +104,9 @@ class Learner:
         self._model.update_device_policy(device)
         self._take_in(shared)
         self._optimizer = Optimizer.from_config(spec.optim.client_opt)
+        self.layout = shared.layout
+        self.weights_compression = weights_compression_of(spec)
+        """How weights may come."""
         self._feedback = Feedback(compression_of(spec))
         self._metrics = MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
         self._fresh = self._state()

@@ -51,10 +51,10 @@ from fl.run.events import (
     Trouble,
     WeightsCompleted,
 )
-from fl.run.spec import RunSpec
+from fl.run.spec import RunSpec, weights_compression_of
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION, resume, step
-from fl.server.fold import evaluated
+from fl.server.fold import beyond, evaluated
 from fl.submit.history import Happened, History
 from fl.wire.messages_pb2 import EvaluateReply
 
@@ -158,16 +158,18 @@ class Simulation:
 
     def _completed(self, command: CompleteWeights) -> WeightsCompleted | StartFailed:
         spec = self._state.spec
-        sent = self._put_aux(Optimizer.from_config(spec.optim.server_opt))
+        aux = self._put_aux(Optimizer.from_config(spec.optim.server_opt))
         if self._state.weights is not None:
-            return WeightsCompleted(command.data_info, self._state.weights, sent)
+            sent, _ = self._put_sent(self._vectors.get(self._state.weights))
+            return WeightsCompleted(command.data_info, self._state.weights, aux, sent)
         try:
             weights = Model.registry.get(spec.model.kind).initial_weights(spec.model.config, command.data_info)
         except FluffleError as error:
             return StartFailed(str(error))
         if weights is None:
             return StartFailed(f"a model of kind {spec.model.kind!r} needs initial weights: give the run some")
-        return WeightsCompleted(command.data_info, self._vectors.put(weights), sent)
+        sent, _ = self._put_sent(weights)
+        return WeightsCompleted(command.data_info, self._vectors.put(weights), aux, sent)
 
     def _trained(self, command: Fold) -> Folded:
         assert self._sum is not None, "a round is added up before it is folded"
@@ -175,13 +177,17 @@ class Simulation:
             optimizer = Optimizer.from_config(self._state.spec.optim.server_opt)
             if self._state.server_state is not None:
                 optimizer.set_state(unpack_state(self._vectors.get(self._state.server_state)))
-            weights, note = self._sum.weights_after(self._weights, optimizer, round_=command.round)
+            assert self._state.weights is not None, "a round starts from weights"
+            before = self._vectors.get(self._state.weights)
+            weights, note = self._sum.weights_after(before, optimizer, round_=command.round)
+            sent, why_not = self._put_sent(weights)
             return Folded(
                 tuple(self._sum.results),
                 weights=self._vectors.put(weights),
+                sent_weights=sent,
                 server_state=self._vectors.put(pack_state(optimizer.get_state())),
                 aux=self._put_aux(optimizer),
-                note=note,
+                note="; ".join(filter(None, (note, why_not))),
             )
 
     def _evaluated(self, command: Fold) -> Folded:
@@ -193,10 +199,19 @@ class Simulation:
         aux = pack_aux(optimizer.collect_aux_var())
         return None if aux is None else self._vectors.put(aux)
 
+    def _put_sent(self, weights: NumpyVector) -> tuple[Parcel | None, str]:
+        """The weights as clients get them, where they are compressed, and why they are not, where they should be."""
+        compression = weights_compression_of(self._state.spec)
+        if compression.lossless:
+            return None, ""
+        why_not = beyond(weights, compression)
+        return (None, why_not) if why_not else (self._vectors.put(weights, compression), "")
+
     @property
-    def _weights(self) -> NumpyVector:
-        assert self._state.weights is not None, "a run that is initialised has weights"
-        return self._vectors.get(self._state.weights)
+    def _base(self) -> NumpyVector:
+        """The weights that clients get."""
+        assert self._state.base is not None, "a run that is initialised has weights"
+        return self._vectors.get(self._state.base)
 
     def _outcome(self) -> Outcome:
         state, end = self._state, self._state.ended
@@ -239,15 +254,15 @@ class Simulation:
         state = self._state
         assert state.data_info is not None, "a run that is initialised has it"
         fixed = None if state.fixed is None else self._vectors.get(state.fixed)
-        self._crowd.initialise(Shared(state.data_info, self._weights.layout, fixed))
+        self._crowd.initialise(Shared(state.data_info, self._base.layout, fixed))
         self._hear(names, [InitAnswered(name) for name in names[-1:]])
 
     def _answer(self) -> None:
         """Those who are asked answer one by one, until the round has what it takes."""
         assert self._state.open is not None, "only an open round asks"
-        assert self._state.weights is not None, "a round starts from weights"
+        assert self._state.base is not None, "a round starts from weights"
         asked, self._asked = self._asked, []
-        opened, base = self._state.open.opened, self._state.weights.digest
+        opened, base = self._state.open.opened, self._state.base.digest
         answer = self._evaluator() if opened.kind is Kind.EVALUATE else self._trainer()
         with _blaming_parts():
             answered, unable = _ask(self._order(asked, opened), answer, enough(self._state.spec, opened))
@@ -267,7 +282,7 @@ class Simulation:
 
     def _trainer(self) -> Callable[[str], None]:
         """What makes a client train in the open round."""
-        state, weights, vectors = self._state, self._weights, self._vectors
+        state, weights, vectors = self._state, self._base, self._vectors
         round_, counted = state.trained + 1, state.counted
         in_order = state.spec.run.sampling.take is None
         asked = state.open.opened.participants if state.open is not None else ()
@@ -281,7 +296,7 @@ class Simulation:
 
     def _evaluator(self) -> Callable[[str], None]:
         """What makes a client evaluate the weights."""
-        weights, counted = self._weights, self._state.counted
+        weights, counted = self._base, self._state.counted
         self._evaluations = evaluations = {}
 
         def evaluate(name: str) -> None:

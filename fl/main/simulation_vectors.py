@@ -1,10 +1,11 @@
 """What a simulated run's records stand for, in memory."""
 
 from broker.blob import BlobRef
+from fl.core.compression import Compression
 from fl.core.vector import Array, NumpyVector
 from fl.run.events import Parcel
 from fl.wire.bulk import INLINE_BYTES
-from fl.wire.tensors import digest, inline, parcel, referring
+from fl.wire.tensors import NONE, digest, enclosed, parcel, referring, tag
 
 
 class VectorStore:
@@ -13,13 +14,15 @@ class VectorStore:
     def __init__(self) -> None:
         self._vectors: dict[Parcel, NumpyVector] = {}
 
-    def put(self, vector: NumpyVector) -> Parcel:
-        """A parcel as in the log of any run, but that bulk lies in no stream."""
-        if vector.layout.nbytes <= INLINE_BYTES:
-            key = parcel(inline(vector))
+    def put(self, vector: NumpyVector, compression: Compression = NONE) -> Parcel:
+        """A parcel as in the log of any run, but that bulk lies in no stream. It stands for what can be decoded."""
+        layout, payload, name = vector.layout, compression.encode(vector), tag(compression)
+        if payload.nbytes <= INLINE_BYTES:
+            key = parcel(enclosed(layout, payload, name))
         else:
-            key = parcel(referring(vector.layout, BlobRef("", vector.layout.nbytes, 0, digest(vector.pack()))))
-        self._vectors[key] = NumpyVector(vector.layout, _locked(vector.flat), tuple(map(_locked, vector.others)))
+            key = parcel(referring(layout, BlobRef("", payload.nbytes, 0, digest(payload)), name))
+        decoded = vector if compression.lossless else compression.decode(layout, payload)
+        self._vectors[key] = NumpyVector(layout, _locked(decoded.flat), tuple(map(_locked, decoded.others)))
         return key
 
     def get(self, key: Parcel) -> NumpyVector:

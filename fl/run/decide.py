@@ -86,7 +86,7 @@ def decide(state: RunState, event: Input) -> Decision:
         case WeightsCompleted() | StartFailed() if state.phase is not Phase.PREPARING:
             return state, (Drop("no weights are being made"),)
         case WeightsCompleted():
-            return state, (Append((RunInitialised(event.data_info, event.weights, event.aux, state.fixed),)),)
+            return state, (Append((_initialised(state, event),)),)
         case StartFailed(reason=reason):
             return state, (fail(state, reason),)
         case Folded() if not state.seen.folding:
@@ -175,6 +175,10 @@ def _refuse_all(state: RunState, reason: str) -> Command:
     return Append((ClientsAdmitted((), tuple(Note(client, reason) for client in sorted(state.seen.joining))),))
 
 
+def _initialised(state: RunState, event: WeightsCompleted) -> RunInitialised:
+    return RunInitialised(event.data_info, event.weights, event.aux, fixed=state.fixed, sent_weights=event.sent_weights)
+
+
 def _on_cancel(state: RunState, reason: str) -> tuple[Command, ...]:
     """Whoever waits to be admitted is answered here: the log, and so the farewell, does not know of them."""
     why = f"the run was cancelled: {reason}"
@@ -207,7 +211,7 @@ def _on_reply(state: RunState, event: Replied) -> Decision:
         return state, (Drop("its round is not open"),)
     if event.client not in state.wanted:
         return state, (Drop("answered before, or not asked"),)
-    if state.weights is None or event.base != state.weights.digest:
+    if state.base is None or event.base != state.base.digest:
         return state, (Drop("started from other weights than the committed ones"),)
     if event.problem is not None:
         return state, (_give_up(event.client, event.problem),)
@@ -270,9 +274,9 @@ def _is_current(state: RunState, failure: ClientFailed) -> bool:
     """Whether it is about what the run does now: a training and its evaluation share a number, but not their base."""
     if not failure.round:
         return True
-    if state.open is None or state.weights is None:
+    if state.open is None or state.base is None:
         return False
-    return (failure.round, failure.base) == (state.open.opened.round, state.weights.digest)
+    return (failure.round, failure.base) == (state.open.opened.round, state.base.digest)
 
 
 def _on_gone(state: RunState, clients: tuple[str, ...]) -> Decision:
@@ -339,5 +343,6 @@ def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
         metrics=event.metrics,
         note=event.note,
         aux=event.aux,
+        sent_weights=event.sent_weights,
     )
     return (Append((committed, following(apply(state, committed)))),)

@@ -112,6 +112,8 @@ class RunInitialised:
     """What the clients' optimizers are sent in the first round."""
     fixed: Parcel | None = None
     """Tensors that no round changes."""
+    sent_weights: Parcel | None = None
+    """The weights as clients get them, where they are compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,8 @@ class RoundCommitted:
     note: str = ""
     aux: Parcel | None = None
     """What the clients' optimizers are sent in the next training round."""
+    sent_weights: Parcel | None = None
+    """The weights as clients get them, where they are compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +382,7 @@ class WeightsCompleted:
     data_info: DataInfo
     weights: Parcel
     aux: Parcel | None = None
+    sent_weights: Parcel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +403,7 @@ class Folded:
     metrics: tuple[MetricValue, ...] = ()
     note: str = ""
     aux: Parcel | None = None
+    sent_weights: Parcel | None = None
 
 
 Input = (

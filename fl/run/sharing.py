@@ -15,9 +15,9 @@ Told = RepliesHeld | RepliesLacking | BlockSummed | SumFailed
 def on_shard(state: RunState, event: Told) -> tuple[RunState, tuple[Command, ...]]:
     """What is seen after `event`, and what is to be done about it. What is of another round has no effect."""
     open_ = state.open
-    if open_ is None or state.weights is None or not is_dealt(state.spec, open_.opened):
+    if open_ is None or state.base is None or not is_dealt(state.spec, open_.opened):
         return state, (Drop("no round is open that shards sum"),)
-    if (event.round, event.base) != (open_.opened.round, state.weights.digest):
+    if (event.round, event.base) != (open_.opened.round, state.base.digest):
         return state, (Drop("its round is not open"),)
     match event:
         case RepliesHeld(clients=clients):

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from fl.core.aggregator import Aggregator
 from fl.core.aggregator.blocks import sums_blocks
-from fl.core.compression import Compression
+from fl.core.compression import Compression, Uncompressed
 from fl.core.registry import options_of
 from fl.errors import ConfigError
 from fl.run.config import Config, builds_parts, unknown_key
@@ -207,8 +207,9 @@ class RunConfig(Config):
 
     Without it each site draws batches from its own secret seed, and clients are drawn by the name of the run."""
     compression: Annotated[Plugin, BeforeValidator(as_plugin)] = Plugin(name="none")
-    """How updates travel: "none", "bf16", "fp16", "int8" or "topk"; options stand in a table beside `name`. What it
-    leaves out of one update goes with the client's next one."""
+    """How updates and weights travel: "none", "bf16", "fp16", "int8" or "topk"; options stand in a table beside `name`.
+    What it leaves out of one update goes with the client's next one. The weights are rounded for clients only: the run
+    itself goes on from exact ones, and leaves such. With "topk" they travel as they are."""
     shards: Annotated[int, Field(ge=1, le=MOST_SHARDS, strict=True)] = 1
     """Workers that share the sum of a training round, in blocks of 64 clients; the weights have the same bits for any
     number. It takes that many workers, and rounds of more than 64 clients, to gain by it."""
@@ -321,3 +322,9 @@ def compression_of(spec: RunSpec) -> Compression:
     """How updates travel in a run."""
     plugin = spec.run.compression
     return Compression.registry.get(plugin.name).from_config(plugin.config)
+
+
+def weights_compression_of(spec: RunSpec) -> Compression:
+    """How weights travel to the clients of a run, where they are within its range."""
+    compression = compression_of(spec)
+    return compression if compression.for_weights else Uncompressed()

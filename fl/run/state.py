@@ -136,6 +136,8 @@ class RunState:
     refused: Mapping[str, str] = field(default_factory=dict)
     data_info: DataInfo | None = None
     weights: Parcel | None = None
+    sent_weights: Parcel | None = None
+    """The weights as clients get them, where they are compressed."""
     fixed: Parcel | None = None
     """Tensors that no round changes."""
     server_state: Parcel | None = None
@@ -202,11 +204,16 @@ class RunState:
         return self.wanted - self.out.keys()
 
     @property
+    def base(self) -> Parcel | None:
+        """The weights that clients are sent: what they answer starts from these."""
+        return self.sent_weights or self.weights
+
+    @property
     def held(self) -> set[Parcel]:
         """Bulk that the run goes on from, or leaves."""
         best = None if self.best is None else self.best.weights
         left = None if self.ended is None else self.ended.weights
-        known = {self.weights, self.fixed, self.server_state, self.aux, best, left}
+        known = {self.weights, self.sent_weights, self.fixed, self.server_state, self.aux, best, left}
         return {parcel for parcel in known if parcel is not None}
 
     @property
@@ -230,6 +237,7 @@ def apply(state: RunState, record: Record) -> RunState:
                 phase=Phase.INITIALISING,
                 data_info=record.data_info,
                 weights=record.weights,
+                sent_weights=record.sent_weights,
                 aux=record.aux,
                 fixed=record.fixed,
                 waited_s=0.0,
@@ -356,11 +364,12 @@ def _after_round(state: RunState, record: RoundCommitted) -> Mapping[str, Client
 
 
 def _commit_training(state: RunState, record: RoundCommitted) -> RunState:
-    kept = {record.weights, record.server_state, record.aux, state.best and state.best.weights}
-    old = (state.weights, state.server_state, state.aux)
+    kept = {record.weights, record.sent_weights, record.server_state, record.aux, state.best and state.best.weights}
+    old = (state.weights, state.sent_weights, state.server_state, state.aux)
     return replace(
         state,
         weights=record.weights,
+        sent_weights=record.sent_weights,
         server_state=record.server_state,
         aux=record.aux,
         counted={**state.counted, **dict.fromkeys((one.client for one in record.participants), record.round)},

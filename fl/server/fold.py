@@ -11,6 +11,7 @@ import numpy as np
 
 from fl.core.aggregator import Aggregator
 from fl.core.aggregator.blocks import blocks
+from fl.core.compression import Compression
 from fl.core.layout import Layout
 from fl.core.mergeable import PartwiseSum, Sum
 from fl.core.metrics import MetricSet
@@ -85,6 +86,20 @@ def finite(weights: NumpyVector, round_: int) -> NumpyVector:
             "that leaves out what is far from the others"
         )
     return weights
+
+
+def beyond(weights: NumpyVector, compression: Compression) -> str:
+    """Why these weights cannot be sent compressed, in words; empty where they can.
+
+    They then go as they are, for this round: what the compression made of them would be other weights.
+    """
+    name = compression.first_beyond(weights)
+    if name is None:
+        return ""
+    return (
+        f"weights travel uncompressed: tensor {name!r} has values beyond {compression.largest:g}, the largest that "
+        f"{compression.name} carries"
+    )
 
 
 class AuxFold:

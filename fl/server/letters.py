@@ -160,10 +160,10 @@ def _told_by_shard(body: OfShards, state: RunState) -> Input:
 
 def _is_open(state: RunState, round_: int, base: bytes) -> bool:
     """Whether this training round is open, from these weights."""
-    if state.open is None or state.weights is None:
+    if state.open is None or state.base is None:
         return False
     opened = state.open.opened
-    return (opened.kind, opened.round, state.weights.digest) == (Kind.TRAIN, round_, base)
+    return (opened.kind, opened.round, state.base.digest) == (Kind.TRAIN, round_, base)
 
 
 def _asked_to_join(letter: Letter, body: JoinRequest) -> JoinAsked:

@@ -103,8 +103,8 @@ def _init_request(state: RunState) -> InitRequest:
 
 
 def _round_request(state: RunState, client: str, open_: OpenRound, edition: int) -> TrainRequest | EvaluateRequest:
-    assert state.weights is not None, "a round starts from weights"
-    round_, weights, counted = open_.opened.round, open_parcel(state.weights), state.counted.get(client, 0)
+    assert state.base is not None, "a round starts from weights"
+    round_, weights, counted = open_.opened.round, open_parcel(state.base), state.counted.get(client, 0)
     if open_.opened.kind is Kind.EVALUATE:
         return EvaluateRequest(round=round_, weights=weights, counted=counted)
     request = TrainRequest(round=round_, weights=weights, counted=counted, edition=edition)

@@ -22,8 +22,8 @@ class Report:
     def begin(self, state: RunState) -> None:
         """From here on it is about what is open now."""
         self._held.clear()
-        if state.open is not None and state.weights is not None:
-            self._round, self._base = state.open.opened.round, state.weights.digest
+        if state.open is not None and state.base is not None:
+            self._round, self._base = state.open.opened.round, state.base.digest
 
     def holds(self, client: str) -> None:
         """That a reply is held: told with the next ones, in one message."""

@@ -246,9 +246,9 @@ class Shard:
     def _would_count(self, letter: Letter, reply: TrainReply) -> bool:
         """Whether it answers the open round, as far as that is known here, for a client that may be in its sum."""
         state = self._state
-        if not self._bench.has_work or state.open is None or state.weights is None:
+        if not self._bench.has_work or state.open is None or state.base is None:
             return False
-        if (reply.round, reply.weights_digest) != (state.open.opened.round, state.weights.digest):
+        if (reply.round, reply.weights_digest) != (state.open.opened.round, state.base.digest):
             return False
         return letter.sender in state.wanted
 

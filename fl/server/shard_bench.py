@@ -172,5 +172,5 @@ class ShardBench:
 
 def _place(block: Block, state: RunState) -> Place:
     assert state.open is not None, "blocks are those of an open round"
-    assert state.weights is not None, "a round starts from weights"
-    return Place(state.run, state.open.opened.round, state.weights.digest, block.number, state.leader)
+    assert state.base is not None, "a round starts from weights"
+    return Place(state.run, state.open.opened.round, state.base.digest, block.number, state.leader)

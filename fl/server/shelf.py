@@ -6,16 +6,17 @@ from typing import Final
 from broker import topology
 from broker.base import Session
 from fl.core.aggregator.blocks import blocks
+from fl.core.compression import Compression
 from fl.core.vector import NumpyVector
 from fl.run.commands import Sweep
 from fl.run.events import Parcel
 from fl.run.state import RunState
 from fl.server.mail import bulk_bytes, sums_in_bulk
 from fl.wire.bulk import INLINE_BYTES, ship
-from fl.wire.tensors import blob_ref, open_parcel, parcel
+from fl.wire.tensors import NONE, blob_ref, open_parcel, parcel
 from fl.wire.tensors_pb2 import Tensors
 
-_WRITTEN: Final = (topology.weights_stream, topology.state_stream, topology.aux_stream)
+_WRITTEN: Final = (topology.weights_stream, topology.sent_stream, topology.state_stream, topology.aux_stream)
 """What a leader writes of a round."""
 
 
@@ -30,8 +31,13 @@ class Shelf:
         self._cleared = 0
 
     async def put_weights(self, weights: NumpyVector, round_: int) -> Parcel:
-        """Publish weights once, for all clients and the next leader."""
+        """Publish weights once, for the next leader and, where they are sent as they are, all clients."""
         return parcel(await self._ship(weights, topology.weights_stream(self._run, round_, self._writer)))
+
+    async def put_sent(self, weights: NumpyVector, round_: int, compression: Compression) -> Parcel:
+        """Publish weights compressed, for all clients."""
+        stream = topology.sent_stream(self._run, round_, self._writer)
+        return parcel(await self._ship(weights, stream, compression))
 
     async def put_state(self, state: NumpyVector, round_: int) -> Parcel:
         """Publish the server's optimizer, for the next leader."""
@@ -43,9 +49,9 @@ class Shelf:
             return None
         return parcel(await self._ship(aux, topology.aux_stream(self._run, round_, self._writer)))
 
-    async def _ship(self, vector: NumpyVector, stream: str) -> Tensors:
+    async def _ship(self, vector: NumpyVector, stream: str, compression: Compression = NONE) -> Tensors:
         self._written.add(stream)
-        return await ship(self._session, vector, stream)
+        return await ship(self._session, vector, stream, compression)
 
     async def withdraw(self, state: RunState) -> None:
         """Delete what was written here and is not in the log, of which `state` is all: nobody else ever reads it."""

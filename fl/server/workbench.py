@@ -22,8 +22,9 @@ from fl.errors import BadMessage, FluffleError, RunFailed
 from fl.run.commands import CompleteWeights, Fold
 from fl.run.events import Folded, Parcel, StartFailed, WeightsCompleted
 from fl.run.footprint import footprint
+from fl.run.spec import weights_compression_of
 from fl.run.state import OpenRound, RunState
-from fl.server.fold import NOBODY_TRAINED, Descent, evaluated, finite, updated
+from fl.server.fold import NOBODY_TRAINED, Descent, beyond, evaluated, finite, updated
 from fl.server.intake import Intake
 from fl.server.letters import Letter
 from fl.server.shelf import Shelf
@@ -67,10 +68,10 @@ class Workbench:
         excess = await self._excess(state, made)
         if excess is not None:
             return StartFailed(excess)
-        sent = await self._shelf.put_aux(aux, 0)
+        told = await self._shelf.put_aux(aux, 0)
         weights = state.weights if made is None else await self._shelf.put_weights(made, 0)
         assert weights is not None, "made, where none were submitted"
-        return WeightsCompleted(command.data_info, weights, sent)
+        return WeightsCompleted(command.data_info, weights, told, await self._sent_first(state, weights, made))
 
     async def _excess(self, state: RunState, made: NumpyVector | None) -> str | None:
         """Why the run takes more of the broker than it may; None if it does not."""
@@ -117,13 +118,34 @@ class Workbench:
         """What a round comes to, safe at the broker."""
         optimizer = await self._optimizer(state)
         weights, note = await self._next_weights(state, total, optimizer, round_)
+        known = await self._shelf.put_weights(weights, round_)
+        sent, why_not = await self._sent(state, weights, round_)
         return Folded(
             total.results,
-            weights=await self._shelf.put_weights(weights, round_),
+            weights=known,
+            sent_weights=sent,
             server_state=await self._shelf.put_state(await in_thread(_state_of, optimizer), round_),
             aux=await self._shelf.put_aux(await in_thread(_told_by, optimizer), round_),
-            note=note,
+            note="; ".join(filter(None, (note, why_not))),
         )
+
+    async def _sent(self, state: RunState, weights: NumpyVector, round_: int) -> tuple[Parcel | None, str]:
+        """The weights as clients get them, None where that is as they are, and why it is, where it should not be."""
+        compression = weights_compression_of(state.spec)
+        if compression.lossless:
+            return None, ""
+        why_not = await in_thread(beyond, weights, compression)
+        return (None, why_not) if why_not else (await self._shelf.put_sent(weights, round_, compression), "")
+
+    async def _sent_first(self, state: RunState, weights: Parcel, made: NumpyVector | None) -> Parcel | None:
+        """The first weights likewise; those that were submitted are read for it."""
+        if weights_compression_of(state.spec).lossless:
+            return None
+        try:
+            first = made if made is not None else await fetch(self._session, open_parcel(weights))
+        except BadMessage as error:
+            raise _unreadable(state, error) from None
+        return (await self._sent(state, first, 0))[0]
 
     async def _take(self, state: RunState, clients: tuple[str, ...], replies: Mapping[str, Letter]) -> Intake:
         """The sum of these clients' updates, in their order; what it has of them already is not read again."""

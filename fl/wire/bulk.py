@@ -10,7 +10,17 @@ from broker.threads import in_thread
 from fl.core.compression import Compression
 from fl.core.vector import Array, NumpyVector, TakeFloats
 from fl.errors import BadMessage
-from fl.wire.tensors import NONE, blob_ref, check_compression, inline, read_inline, read_layout, referring, unpack
+from fl.wire.tensors import (
+    NONE,
+    blob_ref,
+    check_compression,
+    enclosed,
+    read_inline,
+    read_layout,
+    referring,
+    tag,
+    unpack,
+)
 from fl.wire.tensors_pb2 import Tensors
 
 INLINE_BYTES: Final = 256 * 1024
@@ -20,13 +30,22 @@ NEXT_CHUNK_S: Final = 30.0
 """How long the broker may take over the next chunk: a blob is whole before anybody is told of it."""
 
 
-async def ship(session: Session, vector: NumpyVector, stream: str, *, inline_bytes: int = INLINE_BYTES) -> Tensors:
+async def ship(
+    session: Session,
+    vector: NumpyVector,
+    stream: str,
+    compression: Compression = NONE,
+    *,
+    inline_bytes: int = INLINE_BYTES,
+) -> Tensors:
     """Tensors that anybody may read: inline, or safe in `stream` once this returns."""
-    if vector.layout.nbytes <= inline_bytes:
-        return inline(vector)
+    name = tag(compression)
+    if compression.nbytes(vector.layout) <= inline_bytes:
+        return enclosed(vector.layout, compression.encode(vector), name)
     # A stream of that name can only hold a part of the same bytes, left by a process that was killed.
     await session.delete(stream)
-    return referring(vector.layout, await blob.put(session, stream, await in_thread(vector.pack)))
+    payload = await in_thread(compression.encode, vector)
+    return referring(vector.layout, await blob.put(session, stream, payload), name)
 
 
 async def fetch(session: Session, tensors: Tensors, compression: Compression = NONE) -> NumpyVector:
@@ -72,9 +91,22 @@ async def pour(
 def checked_ref(tensors: Tensors, compression: Compression = NONE) -> BlobRef | None:
     """Where the bulk lies; None when it is inline. Raises `BadMessage` when it cannot be that of these tensors."""
     check_compression(tensors, compression)
+    ref = announced_ref(tensors)
+    if ref is not None and ref.size != compression.nbytes(read_layout(tensors.layout)):
+        raise _misannounced(ref)
+    return ref
+
+
+def announced_ref(tensors: Tensors) -> BlobRef | None:
+    """Likewise, for whoever carries bytes on and cannot know how many there are where they are compressed."""
     ref = blob_ref(tensors)
     if ref is None:
         return None
-    if ref.sha256 != tensors.digest or ref.size != compression.nbytes(read_layout(tensors.layout)):
-        raise BadMessage(f"tensors: the blob in {ref.stream} is announced with another digest or size than they have")
+    is_plain = not tensors.compression
+    if ref.sha256 != tensors.digest or (is_plain and ref.size != read_layout(tensors.layout).nbytes):
+        raise _misannounced(ref)
     return ref
+
+
+def _misannounced(ref: BlobRef) -> BadMessage:
+    return BadMessage(f"tensors: the blob in {ref.stream} is announced with another digest or size than they have")

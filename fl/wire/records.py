@@ -57,7 +57,7 @@ def write_record(leader: str, record: Record, *, number: int, now: float) -> Mes
         case RunInitialised():
             data_info = write_data_info(record.data_info)
             entry.run_initialised.CopyFrom(pb.RunInitialised(data_info=data_info, weights=open_parcel(record.weights)))
-            _write_parcels(entry.run_initialised, aux=record.aux, fixed=record.fixed)
+            _write_parcels(entry.run_initialised, aux=record.aux, fixed=record.fixed, sent_weights=record.sent_weights)
         case ClientsReady():
             entry.clients_ready.CopyFrom(pb.ClientsReady(clients=record.clients, failed=_notes(record.failed)))
         case RoundOpened():
@@ -128,6 +128,7 @@ def _read(entry: pb.LogRecord) -> Record:
                 parcel(initialised.weights),
                 aux=_read_parcel(initialised, "aux"),
                 fixed=_read_parcel(initialised, "fixed"),
+                sent_weights=_read_parcel(initialised, "sent_weights"),
             )
         case "clients_ready":
             return ClientsReady(tuple(entry.clients_ready.clients), _read_notes(entry.clients_ready.failed))
@@ -166,6 +167,7 @@ def _write_committed(record: RoundCommitted) -> pb.RoundCommitted:
         note=record.note,
     )
     _write_parcels(message, weights=record.weights, server_state=record.server_state, aux=record.aux)
+    _write_parcels(message, sent_weights=record.sent_weights)
     return message
 
 
@@ -181,6 +183,7 @@ def _read_committed(message: pb.RoundCommitted) -> RoundCommitted:
         metrics=tuple(MetricValue(one.name, tuple(one.values), tuple(one.shape)) for one in message.metrics),
         note=message.note,
         aux=_read_parcel(message, "aux"),
+        sent_weights=_read_parcel(message, "sent_weights"),
     )
 
 

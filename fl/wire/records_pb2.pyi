@@ -99,16 +99,18 @@ class ClientsAdmitted(_message.Message):
     def __init__(self, clients: _Optional[_Iterable[_Union[AdmittedClient, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ...) -> None: ...
 
 class RunInitialised(_message.Message):
-    __slots__ = ("data_info", "weights", "aux", "fixed")
+    __slots__ = ("data_info", "weights", "aux", "fixed", "sent_weights")
     DATA_INFO_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     AUX_FIELD_NUMBER: _ClassVar[int]
     FIXED_FIELD_NUMBER: _ClassVar[int]
+    SENT_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     data_info: _messages_pb2.DataInfo
     weights: _tensors_pb2.Tensors
     aux: _tensors_pb2.Tensors
     fixed: _tensors_pb2.Tensors
-    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., fixed: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    sent_weights: _tensors_pb2.Tensors
+    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., fixed: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., sent_weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class ClientsReady(_message.Message):
     __slots__ = ("clients", "failed")
@@ -165,7 +167,7 @@ class ClientResult(_message.Message):
     def __init__(self, client: _Optional[str] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., loss: _Optional[float] = ..., update_norm: _Optional[float] = ...) -> None: ...
 
 class RoundCommitted(_message.Message):
-    __slots__ = ("round", "kind", "participants", "dropped", "weights", "server_state", "loss", "metrics", "note", "aux")
+    __slots__ = ("round", "kind", "participants", "dropped", "weights", "server_state", "loss", "metrics", "note", "aux", "sent_weights")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +178,7 @@ class RoundCommitted(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     AUX_FIELD_NUMBER: _ClassVar[int]
+    SENT_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     round: int
     kind: RoundKind
     participants: _containers.RepeatedCompositeFieldContainer[ClientResult]
@@ -186,7 +189,8 @@ class RoundCommitted(_message.Message):
     metrics: _containers.RepeatedCompositeFieldContainer[Metric]
     note: str
     aux: _tensors_pb2.Tensors
-    def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[_Union[ClientResult, _Mapping]]] = ..., dropped: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., server_state: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., note: _Optional[str] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    sent_weights: _tensors_pb2.Tensors
+    def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[_Union[ClientResult, _Mapping]]] = ..., dropped: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., server_state: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., note: _Optional[str] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., sent_weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
 class StillWaiting(_message.Message):
     __slots__ = ("waited_s", "answered", "awaited")

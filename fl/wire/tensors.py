@@ -11,7 +11,7 @@ from broker.blob import BlobRef
 from fl.core.compression import Compression, Uncompressed
 from fl.core.data_info import DataInfo
 from fl.core.layout import Layout, Role, TensorSpec
-from fl.core.vector import NumpyVector
+from fl.core.vector import Array, NumpyVector
 from fl.errors import BadMessage, DataError
 from fl.run.events import Parcel
 from fl.wire import messages_pb2, tensors_pb2
@@ -94,14 +94,23 @@ def blob_ref(tensors: tensors_pb2.Tensors) -> BlobRef | None:
     return BlobRef(ref.stream, ref.bytes, ref.chunks, ref.sha256, ref.edition)
 
 
-def unpack(tensors: tensors_pb2.Tensors, data: Bytes, compression: Compression = NONE) -> NumpyVector:
+def tag(compression: Compression) -> str:
+    """What tensors say of their compression."""
+    return "" if compression.name == NONE.name else compression.name
+
+
+def unpack(
+    tensors: tensors_pb2.Tensors, data: Bytes, compression: Compression = NONE, *, into: Array | None = None
+) -> NumpyVector:
     """The vector of `data`, over it and without a copy where it is not compressed.
 
-    Raises `BadMessage` when layout and length do not fit, and for what is compressed otherwise.
+    `into` is memory for the floats of compressed tensors, as many as their layout has. Raises `BadMessage` when layout
+    and length do not fit, and for what is compressed otherwise.
     """
     check_compression(tensors, compression)
+    layout = read_layout(tensors.layout)
     try:
-        vector = compression.decode(read_layout(tensors.layout), data)
+        vector = compression.decode(layout, data) if into is None else compression.decode_into(into, layout, data)
         vector.arrays()  # raises for lengths that no array has, as in float32[0, 2**62], before somebody relies on them
     except ValueError as error:
         raise BadMessage(f"tensors: {error}") from None
@@ -110,9 +119,14 @@ def unpack(tensors: tensors_pb2.Tensors, data: Bytes, compression: Compression =
 
 def read_inline(tensors: tensors_pb2.Tensors, compression: Compression = NONE) -> NumpyVector:
     """The vector inside a message. Raises `BadMessage` when layout, length or digest do not fit."""
+    return unpack(tensors, inside(tensors), compression)
+
+
+def inside(tensors: tensors_pb2.Tensors) -> bytes:
+    """The bytes inside a message. Raises `BadMessage` for others than were announced."""
     if digest(tensors.inline) != tensors.digest:
         raise BadMessage("tensors: the bytes do not have the digest that came with them")
-    return unpack(tensors, tensors.inline, compression)
+    return tensors.inline
 
 
 def check_compression(tensors: tensors_pb2.Tensors, expected: Compression) -> None:

@@ -53,9 +53,9 @@ class Told:
 
 def _timeless(commit: RoundCommitted) -> object:
     """A commit without what depends on clocks, or on who wrote it: bulk goes by its digest, not by its place."""
-    parcels = (commit.weights, commit.server_state, commit.aux)
+    parcels = (commit.weights, commit.sent_weights, commit.server_state, commit.aux)
     participants = tuple(replace(one, seconds=0.0) for one in commit.participants)
-    plain = replace(commit, participants=participants, weights=None, server_state=None, aux=None)
+    plain = replace(commit, participants=participants, weights=None, sent_weights=None, server_state=None, aux=None)
     return plain, tuple(parcel and parcel.digest for parcel in parcels)
 
 

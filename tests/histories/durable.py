@@ -32,6 +32,7 @@ def durable(state: RunState) -> Told:
         refused=dict(state.refused),
         data_info=_data_info(state.data_info),
         weights=_parcel(state.weights),
+        sent_weights=_parcel(state.sent_weights),
         fixed=_parcel(state.fixed),
         server_state=_parcel(state.server_state),
         aux=_parcel(state.aux),

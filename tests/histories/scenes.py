@@ -63,6 +63,14 @@ async def bulk_weights(stage: Stage) -> None:
     bee.let_go(2)
 
 
+async def compressed_weights(stage: Stage) -> None:
+    """Updates and weights travel in half as many bytes; the leader loses its connection after a commit."""
+    await stage.begin(make_spec(rounds=3, clients=2, compression="bf16"))
+    with stage.cut_between(RoundCommitted, RoundOpened):
+        await stage.sites("ant", "bee")
+        await stage.until(LeaderStarted, LeaderStarted)
+
+
 async def fixed_tensors(stage: Stage) -> None:
     """The model has a tensor that no round changes."""
     whole = {**START.arrays(), "scale": np.full(2, 0.25)}
@@ -285,6 +293,7 @@ SCENES: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
         server_optimizer,
         scaffold,
         bulk_weights,
+        compressed_weights,
         fixed_tensors,
         shards,
         late_joiner,

@@ -56,9 +56,10 @@ def timeless(record: Record) -> Record:
                 weights=bare(record.weights),
                 server_state=bare(record.server_state),
                 aux=bare(record.aux),
+                sent_weights=bare(record.sent_weights),
             )
         case RunInitialised(weights=weights):
-            return replace(record, weights=bare(weights) or weights)
+            return replace(record, weights=bare(weights) or weights, sent_weights=bare(record.sent_weights))
         case RunEnded():
             return replace(record, weights=bare(record.weights))
         case _:

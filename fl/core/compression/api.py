@@ -1,5 +1,6 @@
 """What a compression promises, and the form that all payloads have."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
@@ -38,6 +39,10 @@ class Compression(Registered, ABC, register=False):
     )
     lossless: ClassVar[bool] = False
     """Whether decoding gives back the very values, and there is no error to feed back."""
+    for_weights: ClassVar[bool] = True
+    """Whether what is decoded is near enough to train from, also without what was left out."""
+    largest: ClassVar[float] = math.inf
+    """The largest float that is only rounded; larger ones become this one."""
 
     @abstractmethod
     def float_nbytes(self, trainable: Layout) -> int:
@@ -76,6 +81,16 @@ class Compression(Registered, ABC, register=False):
         payload[n_compressed:] = NumpyVector(exact, vector.flat[trainable.float_size :], vector.others).pack()
         return payload
 
+    def first_beyond(self, vector: NumpyVector) -> str | None:
+        """The first tensor with values that this does more to than round them: larger than `largest`, or NaN."""
+        start = 0
+        for spec in vector.layout.select(Role.TRAINABLE).float_specs:
+            values = vector.flat[start : start + spec.size]
+            start += spec.size
+            if spec.size and not max(float(values.max()), -float(values.min())) <= self.largest:
+                return spec.name
+        return None
+
     def decoder(self, layout: Layout) -> Decoder:
         """For a payload that comes in chunks."""
         return Decoder(self, layout)
@@ -85,9 +100,13 @@ class Compression(Registered, ABC, register=False):
 
         This reserves the memory that `layout` asks for, which may be far more than the payload's.
         """
+        self.decoder(layout).check_whole(payload)
+        return self.decode_into(np.empty(layout.float_size, layout.float_dtype), layout, payload)
+
+    def decode_into(self, flat: Array, layout: Layout, payload: Bytes) -> NumpyVector:
+        """Likewise, in memory that is there: `flat` has as many floats as the layout, of its type."""
         decoder = self.decoder(layout)
         decoder.check_whole(payload)
-        flat = np.empty(layout.float_size, layout.float_dtype)
         for start, values in decoder.feed(payload):
             flat[start : start + len(values)] = values
         return NumpyVector(layout, flat, decoder.finish())

@@ -31,6 +31,7 @@ class Int8(CellwiseCompression):
     """
 
     name = "int8"
+    largest = LARGEST
 
     def __init__(self, block: int = 1024) -> None:
         options.counts(self.name, 1, block=block)

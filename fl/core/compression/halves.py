@@ -55,9 +55,10 @@ class Bfloat16(_Half):
     """
 
     name = "bf16"
+    largest = LARGEST_BFLOAT16
 
     def narrow(self, values: Array) -> Array:
-        bits = saturated(values, LARGEST_BFLOAT16).astype("float32", copy=False).view("uint32")
+        bits = saturated(values, self.largest).astype("float32", copy=False).view("uint32")
         # to nearest: add half of the last place that is kept, or a hair less where that place is even
         rounded = bits >> 16
         rounded &= 1
@@ -76,9 +77,10 @@ class Float16(_Half):
     """IEEE 754 binary16: within 2⁻¹¹ of each value from 2⁻¹⁴ to 65504, and within 2⁻²⁵ of smaller ones."""
 
     name = "fp16"
+    largest = LARGEST_FLOAT16
 
     def narrow(self, values: Array) -> Array:
-        return saturated(values, LARGEST_FLOAT16).astype("float16").view("uint16")
+        return saturated(values, self.largest).astype("float16").view("uint16")
 
     def widen(self, items: Array) -> Array:
         return items.view("<f2").astype("float32")

@@ -30,6 +30,7 @@ class TopK(Compression):
     """
 
     name = "topk"
+    for_weights = False
 
     def __init__(self, share: float = 0.1) -> None:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
