@@ -7,11 +7,10 @@ import pytest
 
 from broker import topology
 from broker.base import Binding, Queue
-from fl.core.compression import Compression
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError
 from fl.run.events import RoundCommitted, Status
-from fl.run.spec import RunSpec, compression_of
+from fl.run.spec import RunSpec, compression_of, weights_compression_of
 from tests.integration.parties import Parties
 from tests.integration.world import N_FEATURES, Puppet, make_spec, of_kind, regression, run_here, sites_of
 
@@ -39,20 +38,21 @@ def spec_with(compression: Any, **changes: Any) -> RunSpec:
 async def test_what_is_taken_off_the_weights_is_what_the_codec_makes_of_the_update(
     memory_url: str, method: str, size: str
 ) -> None:
-    # Given a client alone, and what it comes to in one round where nothing is compressed
+    # Given a client alone, and what it comes to in one round where nothing is compressed, from the weights that it gets
     n_features = SIZES[size]
     data, start = {"ant": regression(0, n=2, n_features=n_features)}, start_of(n_features)
     options = {"rounds": 1, "clients": 1, "training": {"batch_size": 2}}
-    plain, _ = await run_here(memory_url + "-plain", spec_with("none", **options), data, weights=start)
+    spec = spec_with(METHODS[method], **options)
+    codec, down = compression_of(spec), weights_compression_of(spec)
+    received = down.decode(start.layout, down.encode(start))
+    plain, _ = await run_here(memory_url + "-plain", spec_with("none", **options), data, weights=received)
     assert plain.weights is not None
 
     # When
-    spec = spec_with(METHODS[method], **options)
     outcome, _ = await run_here(memory_url, spec, data, weights=start)
 
     # Then
-    codec: Compression = compression_of(spec)
-    expected = start - codec.decode(start.layout, codec.encode(start - plain.weights))
+    expected = start - codec.decode(start.layout, codec.encode(received - plain.weights))
     assert outcome.weights is not None
     np.testing.assert_allclose(outcome.weights.flat, expected.flat, rtol=1e-12)
     assert not np.array_equal(outcome.weights.flat, plain.weights.flat)
@@ -109,7 +109,7 @@ async def test_a_client_that_does_not_compress_as_agreed_is_left_out_and_named(m
     async with Parties(memory_url) as parties:
         submission = await parties.submit(spec_with("bf16", rounds=1, clients=1, patience=0), start_of(N_FEATURES))
         parties.worker()
-        parties.puppet(Puppet("ant"), submission.run)
+        parties.puppet(Puppet("ant", weights=start_of(N_FEATURES)), submission.run)
         outcome = await parties.outcome(submission)
 
     assert outcome.status is Status.FAILED
