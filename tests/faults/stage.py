@@ -4,7 +4,7 @@ Every state that a run can have matters to its bits, and every bulk has more tha
 """
 
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,9 +23,9 @@ OPTIM: Final = {
 }
 
 
-def make_run(rounds: int = 2, shards: int = 1) -> RunSpec:
-    """So many rounds of training, each with an evaluation."""
-    plain = make_spec(rounds=rounds, clients=len(CLIENTS), training={"batch_size": 2}, shards=shards)
+def make_run(rounds: int = 2, **changes: Any) -> RunSpec:
+    """So many rounds of training, each with an evaluation; `changes` go to the run's table."""
+    plain = make_spec(rounds=rounds, clients=len(CLIENTS), training={"batch_size": 2}, **changes)
     return RunSpec.parse({**plain.model_dump(by_alias=True), "name": "killed", "optim": OPTIM}, "the stage")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from fl.client.learner import Data, Learner, Shared, shared_seed
 from fl.client.round_states import RecalledStates
+from fl.core.aggregator.blocks import fold_in_blocks
 from fl.core.compression import Compression, Uncompressed
 from fl.core.data_info import combine
 from fl.core.device import DevicePolicy
@@ -15,7 +16,7 @@ from fl.core.vector import NumpyVector
 from fl.main.outcome import Outcome
 from fl.main.simulation import simulate
 from fl.main.simulation_crowd import VirtualClient
-from fl.run.events import Kind, LeaderStarted, Parcel, Record, RoundCommitted, RunInitialised
+from fl.run.events import Kind, LeaderStarted, Parcel, Record, RoundClosed, RoundCommitted, RunInitialised
 from fl.run.spec import RunSpec, compression_of
 from fl.server.fold import aggregator_of
 from fl.server.shelf import Shelf
@@ -23,6 +24,7 @@ from fl.wire.messages_pb2 import DataInfo, EvaluateRequest, StopRequest, TrainRe
 from fl.wire.tensors import enclosed, read_inline
 from tests.integration.parties import Parties, stored
 from tests.integration.world import N_FEATURES, Puppet, make_spec, of_kind, regression, run_here, sites_of, until
+from tests.small_blocks import small_blocks
 
 METHODS: Final[dict[str, Any]] = {
     "bf16": "bf16",
@@ -34,12 +36,6 @@ METHODS: Final[dict[str, Any]] = {
 }
 SIZES: Final = {"inside messages": N_FEATURES, "in streams": 300_000}
 """Features of float64, of which an eighth of the bytes are still more than a message may have."""
-
-
-@pytest.fixture
-def memory_url(request: pytest.FixtureRequest) -> str:
-    """An embedded broker that no other test uses."""
-    return f"memory://compressed-weights-{abs(hash(request.node.nodeid))}"
 
 
 def start_of(n_features: int, value: float = 0.01) -> NumpyVector:
@@ -74,7 +70,7 @@ def by_hand(
     shared = Shared(combine({name: one.train.get_data_specs() for name, one in data.items()}), start.layout)
     learners = {name: learner_of(name, spec, shared, one) for name, one in data.items()}
     for round_ in range(1, spec.run.rounds + 1):
-        fold, received = aggregator_of(spec).start(weights.layout), down(weights)
+        fold, received = fold_in_blocks(aggregator_of(spec), weights.layout, data), down(weights)
         for name, learner in sorted(learners.items()):
             trained = learner.train(round_, received, counted=round_ - 1)
             payload = trained.payload
@@ -172,7 +168,23 @@ def simulate_here(spec: RunSpec, data: Mapping[str, Data], weights: NumpyVector)
 def digests(records: list[Record]) -> list[tuple[bytes | None, bytes | None]]:
     """Of the weights of each round, and of those that clients get."""
     kept = [one for one in records if isinstance(one, RunInitialised | RoundCommitted)]
-    return [(one.weights and one.weights.digest, one.sent_weights and one.sent_weights.digest) for one in kept]
+    return [(digest_of(one.weights), digest_of(one.sent_weights)) for one in kept]
+
+
+def digest_of(parcel: Parcel | None) -> bytes | None:
+    return None if parcel is None else parcel.digest
+
+
+async def test_workers_that_share_the_sum_come_to_the_same_bits(memory_url: str) -> None:
+    data = {name: regression(seed) for seed, name in enumerate(("ant", "bee", "cat", "dog", "elk"))}
+    spec, start = spec_of("bf16", clients=5, shards=2, training={"batch_size": 8}), start_of(N_FEATURES)
+
+    with small_blocks():
+        shared, records = await run_here(memory_url, spec, data, weights=start)
+        expected = by_hand(spec, data, start, down=lambda weights: rounded(weights, down_of("bf16")))
+
+    assert len(of_kind(records, RoundClosed)) == 3
+    assert shared.weights == expected
 
 
 # ---- what travels ----------------------------------------------------------------------------------------------------
@@ -206,7 +218,10 @@ async def test_each_request_has_a_quarter_of_the_bytes_of_float64(memory_url: st
 
     puppet, _ = await heard_in_a_run(memory_url, n_features)
 
-    requests = [*puppet.heard_of(TrainRequest), *puppet.heard_of(EvaluateRequest)]
+    requests: list[TrainRequest | EvaluateRequest] = [
+        *puppet.heard_of(TrainRequest),
+        *puppet.heard_of(EvaluateRequest),
+    ]
     sizes = {one.weights.ref.bytes for one in requests}
     assert len(requests) == 4
     assert sizes == {start_of(n_features).layout.nbytes // 4}

@@ -15,7 +15,7 @@ from fl.client.setup import new_setup, site_from_data
 from fl.client.site import Site
 from fl.core.vector import NumpyVector
 from fl.run.events import Status
-from fl.run.spec import RunSpec
+from fl.run.spec import RunSpec, compression_of
 from fl.wire.messages_pb2 import Error, EvaluateReply, EvaluateRequest, InitRequest, TrainReply, TrainRequest
 from fl.wire.tensors import inline, read_inline, specs
 from fl.wire.tensors_pb2 import Tensors
@@ -105,6 +105,24 @@ async def test_an_update_has_the_same_bits_as_one_that_goes_inside_messages(aske
     assert isinstance(reply, TrainReply)
     assert reply.update.digest == hashlib.sha256(expected.pack()).digest()
     assert reply.weights_digest == hashlib.sha256(weights.pack()).digest()
+
+
+async def test_compressed_weights_lead_to_the_same_bits_as_what_they_stand_for(memory_url: str, place: Path) -> None:
+    # Given
+    spec, weights = make_spec(compression="int8"), weights_of(BULK, 0.1)
+    codec = compression_of(spec)
+    received = codec.decode(weights.layout, codec.encode(weights))
+    expected = codec.encode(Alone(place).update(received))
+
+    # When
+    async with asked(memory_url, await site_with_process(place), spec=spec) as asker:
+        first = await asker.train(await asker.keep(weights, compression=codec))
+        again = await asker.train(await asker.keep(weights, "again", compression=codec))
+
+    # Then a round that is done again has them in memory that was used before
+    assert isinstance(first, TrainReply)
+    assert isinstance(again, TrainReply)
+    assert first.update.digest == again.update.digest == hashlib.sha256(expected).digest()
 
 
 async def test_weights_are_evaluated_as_if_they_had_come_inside_a_message(asker: Asker, place: Path) -> None:

@@ -18,12 +18,13 @@ from fl.client.setup import describe, new_setup, new_site
 from fl.client.site import Site
 from fl.client.state import NoState
 from fl.client.trainer import ProcessTrainer
+from fl.core.compression import Compression
 from fl.core.vector import SHARED, NumpyVector, Role
 from fl.run.spec import RunSpec
 from fl.wire.bulk import fetch
 from fl.wire.envelope import Body
 from fl.wire.messages_pb2 import EvaluateRequest, InitReply, InitRequest, TrainReply, TrainRequest
-from fl.wire.tensors import referring, specs
+from fl.wire.tensors import NONE, referring, specs, tag
 from fl.wire.tensors_pb2 import Tensors
 from tests.integration.site_files import config_of
 from tests.integration.world import make_spec
@@ -54,9 +55,10 @@ class Asker:
         self._session = session
         self.part = part
 
-    async def keep(self, vector: NumpyVector, name: str = "weights") -> Tensors:
+    async def keep(self, vector: NumpyVector, name: str = "weights", *, compression: Compression = NONE) -> Tensors:
         """Weights in a stream, however small they are."""
-        return referring(vector.layout, await blob.put(self._session, name, vector.pack()))
+        ref = await blob.put(self._session, name, compression.encode(vector))
+        return referring(vector.layout, ref, tag(compression))
 
     async def ask(self, request: Request) -> Body:
         if isinstance(request, TrainRequest):
