@@ -105,8 +105,9 @@ class Learner:
         self._take_in(shared)
         self._optimizer = Optimizer.from_config(spec.optim.client_opt)
         self.layout = shared.layout
+        """Of the weights, in every round."""
         self.weights_compression = weights_compression_of(spec)
-        """How weights may come."""
+        """How they come, unless they come as they are."""
         self._feedback = Feedback(compression_of(spec))
         self._metrics = MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
         self._fresh = self._state()
