@@ -32,7 +32,7 @@ def spec_of(optim: dict[str, Any] | None = None, **run: Any) -> RunSpec:
         (spec_of(sampling=0.5), 3 * 8 + 5 + 2 * 8),
         (spec_of(shards=2), 3 * 8 + 5 + 4 * 8 + 2 * 2 * 8),
         (spec_of(sampling=100), 3 * 8 + 5 + 4 * 8),
-        (spec_of(compression="bf16"), 3 * 8 + 5 + 4 * (2 + 4)),
+        (spec_of(compression="bf16"), 3 * 8 + 2 * (2 + 4) + 5 + 4 * (2 + 4)),
         (
             spec_of({"client_opt": {"lrate": 0.1, "modules": ["scaffold-client"]}}
                     | {"server_opt": {"lrate": 1.0, "modules": ["scaffold-server"]}}),
@@ -53,11 +53,11 @@ def test_what_is_as_large_as_the_quota_is_not_too_much() -> None:
 
 
 def test_what_is_too_much_is_told_with_all_its_figures_and_what_to_do() -> None:
-    takes = Footprint(2000 * MIB, copies=3, fixed=1, update=1000 * MIB, clients=8, sums=MIB)
+    takes = Footprint(2000 * MIB, copies=3, fixed=1, update=1000 * MIB, clients=8, sums=MIB, rounded=MIB)
 
     assert takes.excess(9000) == (
-        "with 8 clients in a round this run takes 14002 MiB at the broker (weights of 3 rounds, each 2000 MiB, and an "
-        "update of 1000 MiB from each client, 1 MiB that no round changes, 1 MiB of sums that shards make), where one "
-        "run may take 9000 MiB: ask fewer clients in a round (run.sampling), let updates be compressed "
-        "(run.compression), or have whoever runs the broker raise it (`fluffle quota`)"
+        "with 8 clients in a round this run takes 14003 MiB at the broker (weights of 3 rounds, each 2000 MiB, 1 MiB "
+        "of them compressed, and an update of 1000 MiB from each client, 1 MiB that no round changes, 1 MiB of sums "
+        "that shards make), where one run may take 9000 MiB: ask fewer clients in a round (run.sampling), let updates "
+        "be compressed (run.compression), or have whoever runs the broker raise it (`fluffle quota`)"
     )
