@@ -6,12 +6,12 @@ from typing import Final
 from fl.core.data_info import combine, fits
 from fl.errors import DataError
 from fl.run.agreement import in_agreement
+from fl.run.apply import apply
 from fl.run.asking import enough
 from fl.run.closing import close, close_when_complete, missing
 from fl.run.commands import Append, Command, Drop, Hold, SendJoinReply, SendRound
 from fl.run.ending import end, fail
 from fl.run.events import (
-    BlockSummed,
     CancelAsked,
     Cause,
     ClientFailed,
@@ -26,8 +26,6 @@ from fl.run.events import (
     JoinAsked,
     Note,
     Replied,
-    RepliesHeld,
-    RepliesLacking,
     ResumeAsked,
     RoundCommitted,
     RunInitialised,
@@ -35,7 +33,6 @@ from fl.run.events import (
     StartFailed,
     Status,
     StillWaiting,
-    SumFailed,
     TimePassed,
     Timer,
     TimeUp,
@@ -44,8 +41,9 @@ from fl.run.events import (
     WeightsCompleted,
 )
 from fl.run.follow import bring_in, following, initialise_again
+from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
 from fl.run.sharing import on_shard
-from fl.run.state import Phase, RunState, apply
+from fl.run.state import Phase, RunState
 
 Decision = tuple[RunState, tuple[Command, ...]]
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from fl.run.apply import apply
 from fl.run.events import LeaderStarted, Record
-from fl.run.state import RunState, apply
+from fl.run.state import RunState
 
 
 def counts(state: RunState, leader: str, record: Record) -> bool:

@@ -6,7 +6,8 @@ from fl.run.closing import close_when_complete, has_enough
 from fl.run.commands import Command, Drop, Hold, SendRound, SetTimer
 from fl.run.dealing import block_of, by_block, is_dealt
 from fl.run.ending import fail
-from fl.run.events import BlockSummed, RepliesHeld, RepliesLacking, RoundOpened, SumFailed, Timer
+from fl.run.events import RoundOpened, Timer
+from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
 from fl.run.state import OpenRound, RunState
 
 Told = RepliesHeld | RepliesLacking | BlockSummed | SumFailed

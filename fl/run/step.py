@@ -7,6 +7,7 @@ performs nothing, and then does what `resume` says: all of it is harmless when i
 
 from dataclasses import replace
 
+from fl.run.apply import apply
 from fl.run.closing import close_when_complete
 from fl.run.commands import Command, Drop, Fold, SetTimer
 from fl.run.decide import Decision, decide
@@ -24,7 +25,7 @@ from fl.run.follow import (
     tell_set_aside,
     welcome,
 )
-from fl.run.state import Phase, RunState, apply
+from fl.run.state import Phase, RunState
 
 LOGIC_VERSION = 1
 """Goes up when the same log would lead to other decisions."""

@@ -10,7 +10,7 @@ from broker.topology import DOWN, UP, Cargo, Key, Room
 from fl.core.data_info import DataInfo
 from fl.core.layout import Layout, check_same
 from fl.errors import BadMessage, DataError
-from fl.run import events
+from fl.run import shard_events
 from fl.run.dealing import shard_for
 from fl.run.events import (
     CancelAsked,
@@ -145,13 +145,13 @@ def _told_by_shard(body: OfShards, state: RunState) -> Input:
     round_, base = body.round, body.weights_digest
     match body:
         case RepliesHeld(clients=clients):
-            return events.RepliesHeld(tuple(clients), round_, base)
+            return shard_events.RepliesHeld(tuple(clients), round_, base)
         case RepliesLacking(clients=clients):
-            return events.RepliesLacking(tuple(clients), round_, base, queue_lost=body.queue_lost)
+            return shard_events.RepliesLacking(tuple(clients), round_, base, queue_lost=body.queue_lost)
         case BlockSummed(block=block):
-            return events.BlockSummed(block, tuple(part.client for part in body.parts), round_, base)
+            return shard_events.BlockSummed(block, tuple(part.client for part in body.parts), round_, base)
         case SumFailed(reason=reason):
-            return events.SumFailed(reason, round_, base)
+            return shard_events.SumFailed(reason, round_, base)
         case UpdateRefused(client=client, problem=problem):
             if body.held and _is_open(state, round_, base):
                 return UpdateUnusable(client, problem, again=body.again)

@@ -15,9 +15,9 @@ from broker.dead import bury
 from broker.errors import BrokerError, Retryable, Unroutable
 from broker.topology import MARKER
 from fl.errors import BadMessage, FluffleError
+from fl.run.apply import apply
 from fl.run.events import LeaderStarted, Record, RoundClosed
 from fl.run.replay import counts
-from fl.run.state import apply
 from fl.server.baton import BatonHolder
 from fl.server.intake import Forgotten
 from fl.server.leader import Seat, StartOver, empty

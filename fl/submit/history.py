@@ -10,10 +10,11 @@ from broker.threads import in_thread
 from broker.topology import MARKER
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError
+from fl.run.apply import apply
 from fl.run.events import Kind, Record, RoundCommitted, RunEnded
 from fl.run.replay import counts
 from fl.run.spec import RunSpec
-from fl.run.state import RunState, apply
+from fl.run.state import RunState
 from fl.wire.bulk import fetch
 from fl.wire.records import Repeats, read_record
 from fl.wire.tensors import open_parcel

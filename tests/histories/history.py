@@ -9,10 +9,11 @@ from typing import Any, Final, Self
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from broker.base import Message
+from fl.run.apply import apply
 from fl.run.events import Record
 from fl.run.replay import counts
 from fl.run.spec import RunSpec
-from fl.run.state import RunState, apply
+from fl.run.state import RunState
 from fl.server.leader import empty
 from fl.wire.records import read_record
 from fl.wire.records_pb2 import LogRecord

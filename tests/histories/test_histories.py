@@ -16,13 +16,11 @@ from fl.run.commands import Append
 from fl.run.dealing import by_block
 from fl.run.ending import end
 from fl.run.events import (
-    BlockSummed,
     ClientsOut,
     Input,
     LeaderStarted,
     Record,
     Replied,
-    RepliesHeld,
     RoundClosed,
     RoundCommitted,
     RoundOpened,
@@ -31,6 +29,7 @@ from fl.run.events import (
     Status,
 )
 from fl.run.follow import effects, following
+from fl.run.shard_events import BlockSummed, RepliesHeld
 from fl.run.state import Client, Phase, RunState
 from fl.run.step import LOGIC_VERSION, resume, step
 from fl.wire.records import read_record, write_record

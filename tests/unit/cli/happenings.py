@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from fl.core.data_info import DataInfo
+from fl.run.apply import apply
 from fl.run.events import (
     ClientResult,
     ClientsAdmitted,
@@ -18,7 +19,7 @@ from fl.run.events import (
     RunInitialised,
 )
 from fl.run.spec import RunSpec
-from fl.run.state import RunState, apply
+from fl.run.state import RunState
 from fl.submit.history import Happened
 
 INFO = DataInfo(n_samples=100, n_features=2, classes=(0, 1))

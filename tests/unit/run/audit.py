@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from fl.run.commands import Close, Command, Drop, Fold, Hold, SendInit, SendRound, SendStop, Sweep
 from fl.run.dealing import by_block
 from fl.run.events import (
-    BlockSummed,
     Cause,
     ClientsAdmitted,
     ClientsOut,
@@ -19,8 +18,6 @@ from fl.run.events import (
     Parcel,
     Record,
     Replied,
-    RepliesHeld,
-    RepliesLacking,
     RoundClosed,
     RoundCommitted,
     RoundOpened,
@@ -31,6 +28,7 @@ from fl.run.events import (
     UpdateUnusable,
 )
 from fl.run.replay import replay
+from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking
 from fl.run.spec import RunSpec
 from fl.run.state import Phase, RunState, Seen
 from tests.unit.run.driver import Happening, Leader, Letter, Logged, Settled

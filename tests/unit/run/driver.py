@@ -7,7 +7,6 @@ from typing import Final
 
 from fl.run.commands import Append, Close, Command, CompleteWeights, Fold, Hold, Release, SetTimer
 from fl.run.events import (
-    BlockSummed,
     CancelAsked,
     ClientFailed,
     Event,
@@ -17,14 +16,12 @@ from fl.run.events import (
     LeaderStarted,
     Record,
     Replied,
-    RepliesHeld,
-    RepliesLacking,
     ResumeAsked,
-    SumFailed,
     Timer,
     UpdateUnusable,
 )
 from fl.run.replay import replay
+from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION, resume, step
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fl.core.data_info import DataInfo
+from fl.run.apply import apply
 from fl.run.commands import Append
 from fl.run.events import (
     Cause,
@@ -24,7 +25,7 @@ from fl.run.events import (
     RunInitialised,
 )
 from fl.run.spec import RunSpec
-from fl.run.state import RunState, apply
+from fl.run.state import RunState
 from fl.run.step import step
 
 DATA = DataInfo(n_samples=10, n_features=2, classes=(0, 1))

@@ -10,7 +10,6 @@ from typing import Final, Literal
 from fl.run.commands import CompleteWeights, Fold, SendInit, SendRound
 from fl.run.dealing import by_block, is_dealt
 from fl.run.events import (
-    BlockSummed,
     ClientFailed,
     ClientResult,
     ClientsGone,
@@ -23,8 +22,6 @@ from fl.run.events import (
     Parcel,
     Record,
     Replied,
-    RepliesHeld,
-    RepliesLacking,
     RoundClosed,
     RoundCommitted,
     RoundOpened,
@@ -34,6 +31,7 @@ from fl.run.events import (
     WeightsCompleted,
 )
 from fl.run.replay import replay
+from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking
 from fl.run.spec import RunSpec
 from fl.run.state import RunState
 from tests.unit.run.driver import Happening, Leader, LeaderDied, Letter, Log, Logged

@@ -12,7 +12,6 @@ from fl.errors import ConfigError
 from fl.run.commands import CompleteWeights, Fold
 from fl.run.dealing import by_block
 from fl.run.events import (
-    BlockSummed,
     CancelAsked,
     ClientFailed,
     ClientsGone,
@@ -24,12 +23,9 @@ from fl.run.events import (
     Parcel,
     Record,
     Replied,
-    RepliesHeld,
-    RepliesLacking,
     ResumeAsked,
     RoundOpened,
     StartFailed,
-    SumFailed,
     TimePassed,
     Timer,
     TimeUp,
@@ -37,6 +33,7 @@ from fl.run.events import (
     UpdateUnusable,
     WeightsCompleted,
 )
+from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
 from fl.run.spec import RunSpec
 from fl.run.state import Phase, RunState
 from tests.unit.run.audit import Audit, check_state

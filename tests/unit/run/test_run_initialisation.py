@@ -1,5 +1,6 @@
 """Initialisation: the first weights, and who builds the model."""
 
+from fl.run.apply import apply
 from fl.run.commands import Append, Command, Drop, Hold, Release, SendInit, SendJoinReply, SendRound, SetTimer, Sweep
 from fl.run.events import (
     Cause,
@@ -14,7 +15,6 @@ from fl.run.events import (
     Trouble,
     WeightsCompleted,
 )
-from fl.run.state import apply
 from tests.unit.run.histories import (
     AGREED,
     LEADS,

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fl.run.apply import apply
 from fl.run.events import CancelAsked, JoinAsked, LeaderStarted, Record, RunEnded, Status
 from fl.run.replay import counts, replay
-from fl.run.state import RunState, apply
+from fl.run.state import RunState
 from fl.run.step import step
 from tests.unit.run.audit import check_state, durable
 from tests.unit.run.driver import Leader, Log

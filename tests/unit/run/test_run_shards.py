@@ -7,19 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl.run.commands import Append, Drop, Fold, Hold, SendRound, SetTimer
-from fl.run.events import (
-    BlockSummed,
-    ClientsOut,
-    Kind,
-    LeaderStarted,
-    Note,
-    RepliesHeld,
-    RepliesLacking,
-    RoundClosed,
-    SumFailed,
-    Timer,
-    UpdateUnusable,
-)
+from fl.run.events import ClientsOut, Kind, LeaderStarted, Note, RoundClosed, Timer, UpdateUnusable
+from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
 from fl.run.spec import RunSpec
 from fl.run.step import resume
 from tests.small_blocks import small_blocks
