@@ -34,7 +34,7 @@ Piece = bytes | memoryview
 
 
 class Frames:
-    """Both ends of a connection, as frames."""
+    """Both ends of a connection, as frames. What the socket raises is `ConnectionLost`."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -97,6 +97,8 @@ class Frames:
             except ssl.SSLWantReadError:
                 self._wait(select.POLLIN)
                 continue
+            except OSError as error:
+                raise ConnectionLost(f"the connection for bulk was lost: {error}") from error
             left = _after(left, n_sent)
 
     # ---- receiving -----------------------------------------------------------------------------------------------
@@ -134,6 +136,8 @@ class Frames:
             except ssl.SSLWantWriteError:
                 self._wait(select.POLLOUT)
                 continue
+            except OSError as error:
+                raise ConnectionLost(f"the connection for bulk was lost: {error}") from error
             if not n_received:
                 raise ConnectionLost("the connection for bulk was closed")
             into = into[n_received:]

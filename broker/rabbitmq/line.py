@@ -48,7 +48,8 @@ class Line:
     has this line has a session beside it that notices when the broker is gone, and shuts it.
     """
 
-    def __init__(self, sock: socket.socket, on_blocked: OnBlocked) -> None:
+    def __init__(self, sock: socket.socket, address: Address, on_blocked: OnBlocked) -> None:
+        self._address = address
         self._frames = Frames(sock)
         self._on_blocked = on_blocked
         self._early: deque[Frame] = deque()
@@ -57,8 +58,8 @@ class Line:
         self.is_idle = False
 
     @classmethod
-    def connect(cls, address: Address, *, name: str, timeout_s: float, on_blocked: OnBlocked) -> "Line":
-        """Raises `Unreachable` and `AccessRefused`."""
+    def connect(cls, address: Address, *, timeout_s: float, on_blocked: OnBlocked) -> "Line":
+        """One to log in with. Raises `Unreachable`."""
         try:
             sock = socket.create_connection((address.host, address.port), timeout=timeout_s)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -67,30 +68,28 @@ class Line:
                 sock = address.tls.wrap_socket(sock, server_hostname=address.host)
         except OSError as error:
             raise Unreachable(f"no broker answers at {address}: {error}") from error
-        line = cls(sock, on_blocked)
-        try:
-            line._log_in(address, name)
-        except (OSError, ConnectionLost) as error:
-            line.close()
-            raise Unreachable(f"the broker at {address} takes no connection for bulk: {error}") from error
-        except BaseException:
-            line.close()
-            raise
-        return line
+        return cls(sock, address, on_blocked)
 
-    def _log_in(self, address: Address, name: str) -> None:
-        frames = self._frames
+    def log_in(self, name: str, *, timeout_s: float) -> None:
+        """Raises `Unreachable`, `AccessRefused`, and `ConnectionLost`."""
+        frames, address = self._frames, self._address
         frames.greet()
-        self._await(Connection.Start)
+        self._await(Connection.Start, timeout_s)
         properties: FieldTable = {"product": "Fluffle", "connection_name": name, "capabilities": _CAPABILITIES}
         frames.send(Connection.StartOk(properties, "PLAIN", f"\0{address.user}\0{address.password}", "en_US"))
-        tune = self._await(Connection.Tune)
+        tune = self._await(Connection.Tune, timeout_s)
         frame_bytes = tune.frame_max or MOST_RECORD_BYTES
         frames.send(Connection.TuneOk(tune.channel_max, frame_bytes, 0))
         frames.agree(frame_bytes)
         frames.send(Connection.Open(address.vhost))
-        self._await(Connection.OpenOk)
+        self._await(Connection.OpenOk, timeout_s)
         self.is_idle = True
+
+    def _await(self, answer: type[F], timeout_s: float) -> F:
+        found = self._next(timeout_s)
+        if found is None:
+            raise Unreachable(f"the broker at {self._address} does not answer within {timeout_s:g} s")
+        return _checked(found, answer)
 
     def shut(self) -> None:
         """Make a call that waits in another thread raise `ConnectionLost`. Harmless when repeated."""
@@ -100,7 +99,7 @@ class Line:
         """Say good-bye where that is possible, and close."""
         if self.is_idle:
             self.is_idle = False
-            with suppress(OSError, ConnectionLost):
+            with suppress(ConnectionLost):
                 self._frames.send(Connection.Close(200, "done", 0, 0))
         self._frames.close()
 
@@ -193,7 +192,7 @@ class Line:
         self._call(Channel.Open(), Channel.OpenOk)
         try:
             yield
-        except (ConnectionLost, OSError, Late):
+        except (ConnectionLost, Late):
             raise
         except BaseException:
             self._leave()
@@ -211,13 +210,7 @@ class Line:
 
     def _call(self, request: Frame, answer: type[F], channel: int = _MAIN) -> F:
         self._frames.send(request, channel)
-        return self._await(answer)
-
-    def _await(self, answer: type[F]) -> F:
-        found = self._answer()
-        if not isinstance(found, answer):
-            raise ConnectionLost(f"the broker sent {found.name} where {answer.name} belongs")
-        return found
+        return _checked(self._answer(), answer)
 
     def _answer(self) -> Frame:
         """The next method. A broker that forgets to answer, though it is there, is one that is lost."""
@@ -270,6 +263,12 @@ class Line:
             case method:
                 return method
         return None
+
+
+def _checked(found: Frame, expected: type[F]) -> F:
+    if not isinstance(found, expected):
+        raise ConnectionLost(f"the broker sent {found.name} where {expected.name} belongs")
+    return found
 
 
 def _closed(code: int, text: str) -> AccessRefused | ConnectionLost:

@@ -18,8 +18,9 @@ T = TypeVar("T")
 class Lines:
     """Does work on lines, each piece in a thread of its own. A line that is lost takes the session with it."""
 
-    def __init__(self, connect: Callable[[], Line], lifeline: Lifeline) -> None:
+    def __init__(self, connect: Callable[[], Line], lifeline: Lifeline, *, log_in: Callable[[Line], None]) -> None:
         self._connect = connect
+        self._log_in = log_in
         self._lifeline = lifeline
         self._idle: list[_Crew] = []
         self._busy: set[_Crew] = set()
@@ -27,7 +28,7 @@ class Lines:
 
     async def do(self, work: Callable[[Line], T]) -> T:
         """Raises what `work` raises, and ends only when that has ended: it may be writing to memory of the caller's."""
-        crew = self._idle.pop() if self._idle else _Crew(self._connect)
+        crew = self._idle.pop() if self._idle else _Crew(self._connect, self._log_in)
         self._busy.add(crew)
         crew.keep()
         running = asyncio.get_running_loop().run_in_executor(crew.thread, crew.do, work)
@@ -38,7 +39,7 @@ class Lines:
             await asyncio.wait({running})
             running.exception()  # it was shut: what it says of that is known
             raise
-        except (ConnectionLost, OSError) as error:
+        except ConnectionLost as error:
             self._lifeline.cut(f"bulk: {error}")
             raise
         finally:
@@ -66,8 +67,9 @@ class Lines:
 class _Crew:
     """A thread with its line."""
 
-    def __init__(self, connect: Callable[[], Line]) -> None:
+    def __init__(self, connect: Callable[[], Line], log_in: Callable[[Line], None]) -> None:
         self._connect = connect
+        self._log_in = log_in
         self._line: Line | None = None
         self._is_shut = False
         self._timer: asyncio.TimerHandle | None = None
@@ -81,8 +83,9 @@ class _Crew:
         """In the thread."""
         if self._line is None:
             self._line = self._connect()
-        if self._is_shut:  # while it connected
-            raise ConnectionLost("the session has ended, or nobody waits any more")
+            if self._is_shut:  # while it connected; from here on it can be shut
+                raise ConnectionLost("the session has ended, or nobody waits any more")
+            self._log_in(self._line)
         return work(self._line)
 
     def shut(self) -> None:

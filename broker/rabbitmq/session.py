@@ -67,15 +67,16 @@ async def _try(
     Alarm(connection, on_blocked)
     here = asyncio.get_running_loop()
 
-    def line() -> Line:
-        return Line.connect(
-            address,
-            name=f"{name}, bulk",
-            timeout_s=timeout_s,
-            on_blocked=lambda reason: _tell(here, partial(on_blocked, reason)),
-        )
+    def tell(reason: str | None) -> None:
+        _tell(here, partial(on_blocked, reason))
 
-    return RabbitSession(connection, address, another=another, line=line)
+    lifeline = Lifeline()
+    lines = Lines(
+        partial(Line.connect, address, timeout_s=timeout_s, on_blocked=tell),
+        lifeline,
+        log_in=partial(Line.log_in, name=f"{name}, bulk", timeout_s=timeout_s),
+    )
+    return RabbitSession(connection, address, lifeline, another=another, lines=lines)
 
 
 class RabbitSession:
@@ -85,18 +86,19 @@ class RabbitSession:
         self,
         connection: AbstractConnection,
         address: Address,
+        lifeline: Lifeline,
         *,
         another: Callable[[], Awaitable["RabbitSession"]],
-        line: Callable[[], Line],
+        lines: Lines,
     ) -> None:
         self._connection = connection
         self._address = address
-        self._lifeline = Lifeline()
+        self._lifeline = lifeline
         self._channels = Channels(connection)
         self._publisher = Publisher(self._channels)
         self._patience = Patience(self._lifeline, self._ping)
         self._errands = Errands(another)
-        self._lines = Lines(line, self._lifeline)
+        self._lines = lines
         self._control = LastingChannel(self._channels, confirms=False)
         self._control_turn = asyncio.Lock()
         assert connection.transport is not None
