@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from broker.base import Delivery, Session, Subscription
-from broker.errors import BrokerError
+from broker.errors import BrokerError, SubscriptionLost
 from fl.core.requires import missing
 from fl.errors import BadMessage, Fatal, FluffleError
 from fl.log import EventLog
@@ -19,7 +19,7 @@ from fl.server.baton import BatonHolder
 from fl.server.hands import Hands
 from fl.server.intake import Forgotten
 from fl.server.letters import Letter, open_letter, read_event, sender_of
-from fl.server.post import Item, Post
+from fl.server.post import Item, Post, QueueGone
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, RunLog, RunOver
 from fl.tasks import together
@@ -77,6 +77,11 @@ async def lead(
                 helper.cancel()
     except Deposed:
         await hands.withdraw(await RunLog.look(seat.session, empty(submitted)))
+        raise
+    except (QueueGone, StartOver, SubscriptionLost):
+        known = await RunLog.look(seat.session, empty(submitted))
+        if known.ended is not None and not hands.closed:  # whoever ended it could not know what was written meanwhile
+            await hands.withdraw(known)
         raise
     finally:
         await run_log.close()

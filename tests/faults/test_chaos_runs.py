@@ -98,3 +98,24 @@ def test_all_faults_together_change_no_bit_of_bulk(name: str, data: st.DataObjec
     schedule = assert_undisturbed(name, plan)
 
     event(f"{len(schedule.struck)} faults struck")
+
+
+def test_a_leader_that_comes_to_itself_when_its_run_is_over_leaves_no_room_for_updates() -> None:
+    """One schedule that was found by chance."""
+    assert_undisturbed(
+        "bulk shards",
+        [
+            Strike(Fault.OVERTAKE, 0, 42),
+            Strike(Fault.LATE, 72, 27),
+            Strike(Fault.DUPLICATE, 57, 17),
+            Strike(Fault.OVERTAKE, 1, 23),
+            Strike(Fault.DUPLICATE, 46, 25),
+            Strike(Fault.REFUSE, 13, 57),
+            Strike(Fault.CUT_ALL, 88, 13),
+            Strike(Fault.CUT_ALL, 586, 0),
+            Strike(Fault.TAKE_BACK, 1040, 27),
+            Strike(Fault.LAG, 97, 14),
+            Strike(Fault.LAG, 50, 60),
+            Strike(Fault.CUT, 200, 44),
+        ],
+    )
