@@ -1,7 +1,9 @@
 """What only a real broker does: credentials, permissions, timeouts, silence, and cancelling a consumer by itself."""
 
 import asyncio
+import secrets
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,7 +15,8 @@ from broker.connect import open_session
 from broker.errors import AccessRefused, ConnectionLost, Fatal, NotFound, SubscriptionLost, Unreachable
 from broker.local import LocalRabbit
 from broker.processes import free_ports
-from tests.contract.backends import PATIENCE_S, bodies, take_one, until_counted
+from broker.rabbitmq import lines
+from tests.contract.backends import PATIENCE_S, bodies, take_one, until, until_counted
 from tests.rabbit_tools import MAX_CHANNELS, Cuttable, impatience
 
 pytestmark = pytest.mark.rabbitmq
@@ -334,3 +337,27 @@ async def test_subscriptions_may_come_and_go_for_months(session: Session, name: 
     # Then
     await session.publish(Message(b"still"), routing_key=name)
     assert await bodies(await session.consume(name, prefetch=1), 1) == [b"still"]
+
+
+async def test_a_line_for_bulk_is_closed_when_it_has_been_idle(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given
+    monkeypatch.setattr(lines, "IDLE_S", 0.05)
+    name = f"test-{secrets.token_hex(6)}"
+    await session.declare(Stream(name))
+
+    def n_crews() -> int:
+        return sum(thread.name.startswith("bulk") for thread in threading.enumerate())
+
+    before = n_crews()
+
+    # When
+    await session.publish_all([Message(b"one")], routing_key=name)
+
+    # Then it is opened anew where it is needed again
+    async def gone() -> bool:
+        return n_crews() <= before
+
+    await until(gone)
+    await session.publish_all([Message(b"two")], routing_key=name)

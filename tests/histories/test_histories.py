@@ -36,8 +36,9 @@ from fl.wire.records import read_record, write_record
 from tests.histories.durable import client_told, durable
 from tests.histories.history import FOLDER, History, Moment, file_of
 from tests.histories.scenes import SCENES
-from tests.unit.run.audit import Audit, check_state
+from tests.unit.run.audit import Audit
 from tests.unit.run.driver import Happening, Leader, Letter, Logged
+from tests.unit.run.state_check import check_state
 
 HISTORIES: Final = {path.stem: History.load(path) for path in sorted(FOLDER.glob("*.json"))}
 OF_TODAY: Final = {file_of(scene, LOGIC_VERSION).stem for scene in SCENES} & HISTORIES.keys()

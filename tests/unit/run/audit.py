@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fl.run.commands import Close, Command, Drop, Fold, Hold, SendInit, SendRound, SendStop, Sweep
 from fl.run.dealing import by_block
@@ -27,11 +27,9 @@ from fl.run.events import (
     StillWaiting,
     UpdateUnusable,
 )
-from fl.run.replay import replay
 from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking
 from fl.run.spec import RunSpec
-from fl.run.state import Phase, RunState, Seen
-from tests.unit.run.driver import Happening, Leader, Letter, Logged, Settled
+from tests.unit.run.driver import Happening, Letter, Logged, Settled
 
 Milestone = str | tuple[Kind, int]
 
@@ -381,23 +379,3 @@ class Audit:
 def number_of(share: float, of: int) -> int:
     """An int is that many; a part, here of few decimals, is rounded up."""
     return share if isinstance(share, int) else math.ceil(round(share * of, 6))
-
-
-def check_state(leader: Leader) -> None:
-    """A leader's state holds together, and is what its log says."""
-    state, seen = leader.state, leader.state.seen
-    awaited: set[str] = set()
-    if state.open is not None:
-        awaited = set(state.open.opened.participants)
-    elif state.phase is Phase.INITIALISING:
-        awaited = set(state.clients)
-    assert seen.done <= awaited
-    assert state.out.keys() <= awaited
-    assert not seen.joining or state.phase is Phase.REGISTERING
-    assert not seen.folding or state.open is not None
-    assert durable(state) == durable(replay(leader.empty, leader.log))
-
-
-def durable(state: RunState) -> RunState:
-    """What of a state is in the log."""
-    return replace(state, seen=Seen())

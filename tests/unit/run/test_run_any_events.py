@@ -36,9 +36,10 @@ from fl.run.events import (
 from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
 from fl.run.spec import RunSpec
 from fl.run.state import Phase, RunState
-from tests.unit.run.audit import Audit, check_state
+from tests.unit.run.audit import Audit
 from tests.unit.run.driver import Happening, Leader, Letter, Log
 from tests.unit.run.histories import AGREED, DATA, OTHER_DATA, a_run, a_spec, parcel, results
+from tests.unit.run.state_check import check_state
 from tests.unit.run.strategies import decisions
 
 NAMES = st.sampled_from("abcde")

@@ -11,10 +11,10 @@ from fl.run.events import CancelAsked, JoinAsked, LeaderStarted, Record, RunEnde
 from fl.run.replay import counts, replay
 from fl.run.state import RunState
 from fl.run.step import step
-from tests.unit.run.audit import check_state, durable
 from tests.unit.run.driver import Leader, Log
 from tests.unit.run.histories import DATA, LEADS, a_run, a_spec, admitted, judged_as
 from tests.unit.run.simulation import Script, Simulation
+from tests.unit.run.state_check import check_state, durable
 from tests.unit.run.strategies import decisions
 
 SPEC = a_spec(rounds=3, register={"min_clients": 2, "max_clients": 4}, min_replies=2, evaluate={"frequency": 2})
