@@ -76,7 +76,7 @@ class Part:
                 return None
 
     async def close(self) -> None:
-        """End the trainer; when this is cancelled, do it again."""
+        """End the trainer. Harmless when repeated."""
         self._initialised_by = None
         if self._trainer is not None:
             await self._trainer.close()

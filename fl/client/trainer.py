@@ -41,7 +41,7 @@ class Trainer(Protocol):
         """Raises `TrainerDied`; whatever else goes wrong is an answer."""
 
     async def close(self) -> None:
-        """End the trainer, and whatever it is doing. Harmless when repeated."""
+        """End the trainer, and whatever it is doing, at once when this is cancelled. Harmless when repeated."""
 
 
 class ProcessTrainer:
@@ -94,12 +94,14 @@ class ProcessTrainer:
         self._watch.cancel()
         if self._process.stdin is not None:
             self._process.stdin.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_AFTER_S):
-                await self._process.wait()
-        self._kill()
-        await self._process.wait()
-        await in_thread(self.memory.close)  # it is let go of here, where it may be as large as the model
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_AFTER_S):
+                    await self._process.wait()
+        finally:
+            self._kill()
+            await self._process.wait()
+            await in_thread(self.memory.close)  # it is let go of here, where it may be as large as the model
 
     async def _exchange(self, call: TrainerCall) -> TrainerAnswer | None:
         """The answer; None when the process ends, or sends what is none."""

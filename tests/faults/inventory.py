@@ -12,11 +12,19 @@ STREAM: Final = -1
 """In place of a number of messages: those of a stream are no leftovers."""
 ROWS: Final = """
     lists:flatten([
-        io_lib:format("~s ~s ~b;", [element(4, Name), Type, N])
-        || [{{name, Name}}, {{type, Type}}, {{messages, N}}]
-        <- rabbit_amqqueue:info_all(<<"{vhost}">>, [name, type, messages])
+        io_lib:format("~s ~s ~b;", [element(4, amqqueue:get_name(Queue)), Type, Total])
+        || Queue <- rabbit_amqqueue:list(<<"{vhost}">>),
+        Type <- [amqqueue:get_type(Queue)],
+        {{ok, {{_, Total}}, _}} <- [
+            case Type of
+                rabbit_quorum_queue -> catch ra:leader_query(amqqueue:get_pid(Queue), {total});
+                _ -> {{ok, {{0, 0}}, 0}}
+            end
+        ]
     ])
 """
+TOTAL: Final = "fun rabbit_fifo:query_messages_total/1"
+"""Asked of the queue itself: what a node tells of its queues is up to five seconds old."""
 CONSUMED: Final = """
     lists:flatten([
         io_lib:format("~s;", [element(4, proplists:get_value(queue_name, Consumer))])
@@ -31,8 +39,9 @@ def inventory(rabbit: LocalRabbit, url: str) -> Mapping[str, int]:
 
     But for empty queues that `broker.amqp.push_of` names: what is left of them when a party is killed goes by itself.
     """
-    rows = [row.split() for row in evaluate(rabbit, ROWS.format(vhost=_vhost(url))).split(";")[:-1]]
-    counted = {name: STREAM if kind == "stream" else int(messages) for name, kind, messages in rows}
+    told = evaluate(rabbit, ROWS.format(vhost=_vhost(url), total=TOTAL))
+    rows = [row.split() for row in told.split(";")[:-1]]
+    counted = {name: STREAM if kind == "rabbit_stream_queue" else int(messages) for name, kind, messages in rows}
     return {name: n for name, n in counted.items() if n or not PUSHED.search(name)}
 
 

@@ -23,6 +23,7 @@ from fl.run.events import Kind, RoundCommitted, Status
 from fl.wire.messages_pb2 import TrainRequest
 from fl.wire.trainer_pb2 import TrainerCall
 from tests.integration.parties import Parties
+from tests.integration.processes import alive
 from tests.integration.site_files import config_of, data_in
 from tests.integration.world import make_spec, of_kind, regression, run_here, sites_of, until
 
@@ -124,6 +125,27 @@ async def test_what_a_trainer_is_doing_ends_with_it_and_so_does_what_it_has_star
         # When it is closed
         await trainer.close()
         # Then the call fails, and no process is left: the fixture looks
+        with pytest.raises(TrainerDied):
+            await asking
+
+
+async def test_a_trainer_that_would_not_end_is_ended_even_if_nobody_waits_for_it_any_longer(place: Path) -> None:
+    # Given a trainer that hangs, and somebody who waits for it to end
+    (place / "fault").write_text("hang_with_the_interpreter")
+    async with trainer_of(LimitsConfig()) as trainer:
+        asking = asyncio.create_task(trainer.ask(TRAIN))
+        await until(lambda: not (place / "fault").exists())
+        closing = asyncio.create_task(trainer.close())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(closing), 0.1)
+
+        # When that one is told to stop waiting
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+
+        # Then the process is over by then
+        assert not alive(trainer._process.pid)
         with pytest.raises(TrainerDied):
             await asking
 
