@@ -1,0 +1,199 @@
+"""What noisy steps cost: epsilon of what has been spent, and the noise that a budget needs.
+
+A step is the subsampled Gaussian mechanism: each sample takes part with probability q, the sum of gradients no longer
+than C gets noise N(0, (sigma·C)²·I). Spendings of different sigma and q are composed, and their
+epsilons never added, by one of:
+
+    rdp   Rényi DP (Mironov, Talwar & Zhang 2019), converted by Balle et al. (2020): an upper bound, and quick
+    prv   privacy loss distributions, convolved (Gopi, Lee & Wutschitz 2021): an upper bound, tighter, slower
+    gdp   central limit theorem of Gaussian DP (Bu et al. 2020): an approximation for many steps, that may be *too low*
+
+All three are Opacus's, and give what Opacus gives. It is imported when something is to be computed, and torch with it.
+"""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import import_module
+from typing import Any, Final
+
+import numpy as np
+
+from fl.core.privacy.options import Budget, check_accountant, check_delta
+from fl.core.vector import Array
+from fl.errors import ConfigError
+
+LEAST_NOISE: Final = 0.01
+MOST_NOISE: Final = 1e6
+"""Noise multipliers between which there is anything to account for."""
+CLOSE: Final = 1e-3
+"""How much of a budget the search for its noise may leave, as a part of it."""
+FINEST_GRID: Final = 2**22
+"""Points on which privacy losses are convolved. More are needed beyond any use only: for epsilons of several tens."""
+PRV_ERROR: Final = 0.01
+"""Of epsilon, and 1/1000 of delta: what Opacus allows by default. The upper end is what counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Steps of one kind. Raises `ConfigError` for what is none."""
+
+    noise_multiplier: float
+    """sigma: the standard deviation of the noise on the sum of gradients, over the bound C on a sample's."""
+    sample_rate: float
+    """q: the probability that a sample is in a step's batch, whatever the others do."""
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not LEAST_NOISE <= self.noise_multiplier <= MOST_NOISE:
+            raise ConfigError(
+                f"noise_multiplier is {self.noise_multiplier}: use {LEAST_NOISE} to {MOST_NOISE:.0e}; with less there "
+                "is no privacy to speak of"
+            )
+        _check_rate(self.sample_rate)
+        if self.steps < 0 or int(self.steps) != self.steps:
+            raise ConfigError(f"steps are {self.steps}: use a whole number of at least 0")
+
+
+def epsilon(spendings: Iterable[Spending], *, delta: float, accountant: str) -> float:
+    """ε at `delta` of all spendings together, in whatever order; 0 for none, ∞ where the accountant has no bound.
+
+    Raises `ConfigError`.
+    """
+    check_delta(delta)
+    check_accountant(accountant)
+    steps: Counter[tuple[float, float]] = Counter()
+    for one in spendings:
+        steps[float(one.noise_multiplier), float(one.sample_rate)] += int(one.steps)
+    return _epsilon(tuple(sorted((*kind, n) for kind, n in steps.items() if n)), float(delta), accountant)
+
+
+def noise_multiplier(budget: Budget, *, sample_rate: float, steps: int) -> float:
+    """The noise with which so many steps cost no more than `budget`, and at most a thousandth less where any does.
+
+    Raises `ConfigError` where no noise is enough, as an accountant's own bounds do not go down to any epsilon.
+    """
+    _check_rate(sample_rate)
+    if steps < 1 or int(steps) != steps:
+        raise ConfigError(f"steps are {steps}: noise is for at least one")
+    return _noise_multiplier(budget, float(sample_rate), int(steps))
+
+
+@lru_cache(maxsize=256)
+def _noise_multiplier(budget: Budget, sample_rate: float, steps: int) -> float:
+    def cost(sigma: float) -> float:
+        return epsilon([Spending(sigma, sample_rate, steps)], delta=budget.delta, accountant=budget.accountant)
+
+    low, high = _bracket(cost, budget)
+    return high if low is None else _narrowed(cost, budget.epsilon, low, high)
+
+
+def _bracket(cost: Callable[[float], float], budget: Budget) -> tuple[float | None, float]:
+    """Noise that is too little, and noise that is enough, a factor of 2 apart; no first where the least is enough."""
+    high = 1.0
+    while cost(high) > budget.epsilon:
+        if high == MOST_NOISE:
+            raise ConfigError(
+                f"epsilon={budget.epsilon} at delta={budget.delta} is out of reach of accountant "
+                f"{budget.accountant!r}: it says {cost(high):.3g} for any amount of noise; use a larger epsilon or delta, or accountant 'prv'"
+            )
+        high = min(2 * high, MOST_NOISE)
+    low = high / 2
+    while cost(low) <= budget.epsilon:
+        if low == LEAST_NOISE:
+            return None, low
+        low, high = max(low / 2, LEAST_NOISE), low
+    return low, high
+
+
+def _narrowed(cost: Callable[[float], float], target: float, low: float, high: float) -> float:
+    """The upper end of a bracket, narrowed in logarithms, in which epsilon is nearly straight (the Illinois method)."""
+
+    def gap(sigma: float) -> float:
+        return math.log(min(max(cost(sigma) / target, 1e-100), 1e100))
+
+    below, above, last = gap(low), gap(high), 0
+    while cost(high) < target * (1 - CLOSE) and high > low * (1 + CLOSE / 10):
+        middle = low * (high / low) ** min(max(below / (below - above), 0.01), 0.99)
+        value = gap(middle)
+        side = 1 if value > 0 else -1
+        if side > 0:
+            low, below = middle, value
+            above = above / 2 if last == side else above
+        else:
+            high, above = middle, value
+            below = below / 2 if last == side else below
+        last = side
+    return high
+
+
+@lru_cache(maxsize=4096)
+def _epsilon(kinds: tuple[tuple[float, float, int], ...], delta: float, accountant: str) -> float:
+    if not kinds:
+        return 0.0
+    compute = {"rdp": _epsilon_rdp, "prv": _epsilon_prv, "gdp": _epsilon_gdp}[accountant]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # of orders at the end of their list, and of logarithms of 0 where every sample is in every batch
+        warnings.simplefilter("ignore")
+        found = compute(kinds, delta)
+    return max(0.0, found) if not math.isnan(found) else math.inf
+
+
+def _epsilon_rdp(kinds: tuple[tuple[float, float, int], ...], delta: float) -> float:
+    orders = _opacus("rdp").RDPAccountant.DEFAULT_ALPHAS
+    rdp = sum(_step_rdp(sigma, rate) * n for sigma, rate, n in kinds)
+    found, _ = _opacus("analysis.rdp").get_privacy_spent(orders=orders, rdp=rdp, delta=delta)
+    return float(found)
+
+
+@lru_cache(maxsize=4096)
+def _step_rdp(sigma: float, rate: float) -> Array:
+    """Rényi divergences of one step, of shape (orders,): seconds for rates near 1/2, and the same for every round."""
+    orders = _opacus("rdp").RDPAccountant.DEFAULT_ALPHAS
+    rdp: Array = _opacus("analysis.rdp").compute_rdp(q=rate, noise_multiplier=sigma, steps=1, orders=orders)
+    return rdp
+
+
+def _epsilon_prv(kinds: tuple[tuple[float, float, int], ...], delta: float) -> float:
+    """Rényi's bound, which holds as well, where the distributions do not fit on the grid."""
+    accountant = _opacus("prv").PRVAccountant()
+    accountant.history = list(kinds)
+    delta_error = delta / 1000
+    width = 2 * (_epsilon_rdp(kinds, delta_error / 4) + 3)
+    mesh = PRV_ERROR / math.sqrt(sum(n for *_, n in kinds) * math.log(12 / delta_error) / 2)
+    if not width / mesh <= FINEST_GRID:
+        return _epsilon_rdp(kinds, delta)
+    return float(accountant.get_epsilon(delta, eps_error=PRV_ERROR, delta_error=delta_error))
+
+
+def _epsilon_gdp(kinds: tuple[tuple[float, float, int], ...], delta: float) -> float:
+    """The dual of μ-GDP (Dong, Roth & Su 2022, corollary 1), where μ² of all spendings add up (their corollary 2)."""
+    gdp = _opacus("analysis.gdp")
+    mu = math.hypot(
+        *(gdp.compute_mu_poisson(steps=n, noise_multiplier=sigma, sample_rate=rate) for sigma, rate, n in kinds)
+    )
+    if not math.isfinite(mu):
+        return math.inf
+    if gdp.delta_eps_mu(eps=0.0, mu=mu) <= delta:
+        return 0.0
+    if gdp.delta_eps_mu(eps=500.0, mu=mu) >= delta:  # where Opacus's search ends
+        return math.inf
+    return float(gdp.eps_from_mu(mu=mu, delta=delta))
+
+
+@cache
+def _opacus(module: str) -> Any:
+    try:
+        return import_module(f"opacus.accountants.{module}")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"accounting for privacy needs {error.name}: install fluffle[dp]") from None
+
+
+def _check_rate(sample_rate: float) -> None:
+    if not 0 < sample_rate <= 1:
+        raise ConfigError(
+            f"sample_rate is {sample_rate}: use a number above 0 and at most 1, the batch size over the samples here"
+        )
