@@ -1,6 +1,5 @@
 """Gaussian noise on gradients."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,8 @@ import numpy as np
 
 from fl.core.optimizer import options
 from fl.core.optimizer.module import OptiModule, check_fields
-from fl.core.vector import Array, NumpyVector, Vector, chunks
+from fl.core.privacy.noise import gaussian, system_source
+from fl.core.vector import Vector
 from fl.errors import ConfigError
 
 
@@ -37,12 +37,8 @@ class GaussianNoiseModule(OptiModule):
         return {"std": self.std, "safe_mode": self.safe_mode, "seed": self.seed}
 
     def run(self, gradients: Vector) -> Vector:
-        layout = gradients.layout
-        noise = np.empty(layout.float_size, layout.float_dtype)
-        for part in chunks(noise.size):
-            size = part.stop - part.start
-            noise[part] = self.std * (system_normal(size) if self.safe_mode else self._rng.standard_normal(size))
-        return gradients + NumpyVector(layout, noise)
+        source = system_source() if self.safe_mode else self._rng
+        return gradients + gaussian(source, gradients.layout, self.std)
 
     def get_state(self) -> dict[str, Any]:
         return {"generator": None if self.safe_mode else self._rng.bit_generator.state}
@@ -53,15 +49,3 @@ class GaussianNoiseModule(OptiModule):
             raise ValueError(f"state of {self.name!r} is of safe_mode={not self.safe_mode}, and this module is not")
         if not self.safe_mode:
             self._rng.bit_generator.state = state["generator"]
-
-
-def system_normal(size: int) -> Array:
-    """Standard normal numbers in float64 from the operating system's random bytes (Box & Muller 1958).
-
-    √(-2·ln u)·(cos 2πv, sin 2πv), with u in (0, 1] and v in [0, 1) of 53 bits each: no number exceeds 8.6.
-    """
-    half = (size + 1) // 2
-    bits = np.frombuffer(os.urandom(16 * half), np.uint64).reshape(2, half) >> np.uint64(11)
-    u, v = (bits[0] + 1.0) * 2.0**-53, bits[1] * 2.0**-53
-    radius, angle = np.sqrt(-2.0 * np.log(u)), 2.0 * np.pi * v
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size]
