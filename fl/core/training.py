@@ -13,6 +13,7 @@ from fl.core.metrics.api import State
 from fl.core.metrics.mean import Loss
 from fl.core.model.api import Model
 from fl.core.optimizer import Optimizer
+from fl.core.privacy.private import PrivateSteps
 from fl.errors import ConfigError, DataError
 
 __all__ = ["Batching", "Effort", "EvaluateResult", "TrainResult", "evaluate_round", "round_generator", "train_round"]
@@ -41,6 +42,18 @@ class Effort:
             raise ConfigError("a round would never end: set one of n_epoch, n_steps or timeout_s")
         if any(limit is not None and limit < 0 for limit in limits):
             raise ConfigError(f"n_epoch, n_steps and timeout_s are {limits}: use numbers above 0, or None for no limit")
+
+    def most_steps(self, n_batches: int) -> int:
+        """Steps of a round with so many batches an epoch, however quick.
+
+        Raises `ConfigError` where only time ends it.
+        """
+        limits = [limit for limit in (self.n_steps, self.n_epoch and self.n_epoch * n_batches) if limit]
+        if not limits:
+            raise ConfigError(
+                "nobody can tell how many steps a round has that only timeout_s ends: set n_steps or n_epoch"
+            )
+        return min(limits)
 
     def is_spent(self, *, n_epoch: int, n_steps: int, seconds: float) -> bool:
         done = ((self.n_epoch, n_epoch), (self.n_steps, n_steps), (self.timeout_s, seconds))
@@ -80,17 +93,27 @@ def train_round(
     clock: Clock,
     round_: int | None = None,
     sclip: float | None = None,
+    private: PrivateSteps | None = None,
 ) -> TrainResult:
     """Train `model` in place from the weights it has, which are the start of the optimizer's round.
 
     `round_` is the place of this round in the run, counting from 0; without it, in what the optimizer has begun.
-    Raises `DataError` for data that gives no batch, or does not fit the model.
+    `private` steps go before `sclip` and the ways of `batching`, and there are no more of them than are paid for.
+    Raises `DataError` for data that gives no batch, or does not fit the model; `ConfigError` for private steps that
+    were paid for by another sampling rate.
     """
+    if private is not None:
+        batching = private.batching(batching, dataset.n_samples)
     optimizer.start_round(model.get_weights(trainable=True), round_)
     start, n_steps, n_samples, n_epoch = clock(), 0, 0, 0
     for batch, is_last in _endless(dataset, batching, rng):
-        optimizer.run_train_step(model, batch, sclip)
+        if private is None:
+            optimizer.run_train_step(model, batch, sclip)
+        else:
+            private.run_train_step(optimizer, model, batch, n_samples=dataset.n_samples)
         n_steps, n_samples, n_epoch = n_steps + 1, n_samples + batch.n_samples, n_epoch + is_last
+        if private is not None and n_steps == private.paid.steps:
+            break
         if effort.is_spent(n_epoch=n_epoch, n_steps=n_steps, seconds=clock() - start):
             break
     return TrainResult(n_steps, n_samples, n_epoch, clock() - start)

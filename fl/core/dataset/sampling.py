@@ -53,11 +53,15 @@ class Batching:
             )
         return full if self.drop_remainder else full + bool(rest)
 
+    def sample_rate(self, n_samples: int) -> float:
+        """The probability with which a sample is in a Poisson batch."""
+        return min(self.batch_size / n_samples, 1.0)
+
     def indices(self, n_samples: int, rng: np.random.Generator) -> Iterator[slice | Array]:
         """The samples of each batch of one epoch. Raises `DataError` at once when there would be none."""
         n_batches = self.n_batches(n_samples)
         if self.poisson:
-            rate = min(self.batch_size / n_samples, 1.0)
+            rate = self.sample_rate(n_samples)
             return (_bernoulli(n_samples, rate, rng) for _ in range(n_batches))
         starts = range(0, n_batches * self.batch_size, self.batch_size)
         parts = (slice(start, min(start + self.batch_size, n_samples)) for start in starts)

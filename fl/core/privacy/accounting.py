@@ -98,7 +98,8 @@ def _bracket(cost: Callable[[float], float], budget: Budget) -> tuple[float | No
         if high == MOST_NOISE:
             raise ConfigError(
                 f"epsilon={budget.epsilon} at delta={budget.delta} is out of reach of accountant "
-                f"{budget.accountant!r}: it says {cost(high):.3g} for any amount of noise; use a larger epsilon or delta, or accountant 'prv'"
+                f"{budget.accountant!r}: it says {cost(high):.3g} for any amount of noise; use a larger epsilon or "
+                "delta, or accountant 'prv'"
             )
         high = min(2 * high, MOST_NOISE)
     low = high / 2
