@@ -6,6 +6,7 @@
     └── Fatal            repeating changes nothing until a person acts; the text says what to do
         ├── ConfigError  an option is unknown, missing or of the wrong type
         ├── DataError    a dataset cannot be read, or does not fit
+        ├── BudgetSpent  training would cost more privacy than is left
         ├── ModelError   a model cannot be built, or does not fit the data
         └── RunFailed    a run ended without a result
 
@@ -31,6 +32,15 @@ class Fatal(FluffleError):
 
 class ConfigError(Fatal, ValueError):
     """An option is unknown, missing or of the wrong type."""
+
+
+class BudgetSpent(Fatal):
+    """Training would cost more privacy than is left: `epsilon` with it, and the `limit`."""
+
+    def __init__(self, text: str, *, epsilon: float, limit: float) -> None:
+        super().__init__(text)
+        self.epsilon = epsilon
+        self.limit = limit
 
 
 class DataError(Fatal, ValueError):

@@ -21,9 +21,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(path)
-        _flush(path.parent)
+        flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -33,7 +33,7 @@ def link(path: Path, target: str) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     temporary.symlink_to(target)
     temporary.replace(path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def write_vector(path: Path, vector: "NumpyVector", facts: Mapping[str, str]) -> None:
@@ -67,7 +67,8 @@ def read_vector(path: Path) -> "tuple[NumpyVector, dict[str, str]]":
         raise ModelError(f"{path}: not a file of weights that can be read: {error}") from error
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until what was written to a file, or which files a folder has, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

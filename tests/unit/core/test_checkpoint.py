@@ -86,7 +86,7 @@ def test_a_crash_while_saving_leaves_the_older_checkpoint_whole(
     def full(_: Path) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(files, "_flush", full)
+    monkeypatch.setattr(files, "flush", full)
     # When the same round is saved again
     with pytest.raises(OSError, match="No space left"):
         checkpoints.save(1, weights(2.0))

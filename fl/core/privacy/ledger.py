@@ -1,0 +1,215 @@
+"""What a site has spent of its privacy: a file that only grows, and is written before anything is spent.
+
+One line of JSON a spending, which ends with SHA-256 over the checksum of the line before it and its own bytes. A line
+is on the disk before `spend` returns: whoever is killed has paid for at least what was done. The end of a file that a
+crash cut off within a line was never spent, and is removed; anything else that is not as it was written is refused, for
+nobody can tell what it hides. Trainers of one site share the file under a lock.
+
+All spendings on a dataset are composed by an accountant, over all runs; their epsilons are not added up.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from fl.core.files import flush
+from fl.core.privacy.accounting import Spending, epsilon
+from fl.core.privacy.options import Budget
+from fl.errors import BudgetSpent, ConfigError
+
+FIRST: Final = hashlib.sha256(b"fluffle ledger 1").hexdigest().encode()
+"""In the place of a checksum before the first line."""
+SUM: Final = b',"sum":"'
+END: Final = b'"}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Steps that are about to be done."""
+
+    at: float
+    """Seconds since the epoch."""
+    dataset: str
+    """Its fingerprint."""
+    run: str
+    round_: int
+    key: str
+    """`keys.spending_key`: what is done again with the same key costs nothing."""
+    paid: Spending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """An entry that was paid for."""
+
+    entry: Entry
+    delta: float
+    accountant: str
+    epsilon: float
+    """Of all spendings on that dataset up to this one, at this delta, by this accountant."""
+
+
+class Ledger:
+    """The ledger of a site. Every method reads the file anew; it is made by the first spending.
+
+    All raise `ConfigError` for a file that is not what was written, and `OSError` where the system refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self) -> list[Line]:
+        """All of it, oldest first; none where nothing has been spent."""
+        try:
+            with _locked(self.path, os.O_RDONLY, fcntl.LOCK_SH):
+                return self._parse(self.path.read_bytes()).lines
+        except FileNotFoundError:
+            return []
+
+    def epsilon(self, dataset: str, *, delta: float, accountant: str, more: Iterable[Spending] = ()) -> float:
+        """What has been spent on a dataset over all runs, and would be with `more`."""
+        return _composed((line for line in self.lines() if line.entry.dataset == dataset), more, delta, accountant)
+
+    def spend(self, entry: Entry, *, budget: Budget, cap: Budget | None = None) -> Line:
+        """Pay for steps before they are done: `budget` is the whole run's, `cap` the site's for the dataset.
+
+        What has the same key and was paid for already is free. Raises `BudgetSpent`, and then nothing is paid.
+        """
+        epsilon([entry.paid], delta=budget.delta, accountant=budget.accountant)  # imports what others need not wait for
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as handle:
+            content = self.path.read_bytes()
+            known = self._parse(content)
+            if known.end < len(content):
+                os.ftruncate(handle, known.end)
+            line = next((line for line in known.lines if line.entry.key == entry.key), None)
+            if line is None:
+                line = _price(known.lines, entry, budget, cap)
+                self._append(handle, _sealed(line, known.sum))
+            os.fsync(handle)  # a line that was found may be of somebody who was killed before this
+        flush(self.path.parent)
+        return line
+
+    def _append(self, handle: int, text: bytes) -> None:
+        end = os.fstat(handle).st_size
+        try:
+            while text:
+                text = text[os.write(handle, text) :]
+        except OSError:
+            os.ftruncate(handle, end)
+            raise
+
+    def _parse(self, content: bytes) -> "_Content":
+        lines: list[Line] = []
+        before, start = FIRST, 0
+        while (end := content.find(b"\n", start)) >= 0:
+            body, mark, rest = content[start:end].rpartition(SUM)
+            found = rest.removesuffix(END)
+            if not mark or found != _checksum(before, body) or len(rest) != len(found) + len(END):
+                self._refuse(len(lines) + 1, "it is not what was written, or does not follow the line before it")
+            try:
+                lines.append(_line_of(json.loads(body + b"}")))
+            except (ValueError, KeyError, TypeError) as error:
+                self._refuse(len(lines) + 1, f"it is of another release ({error})")
+            before, start = found, end + 1
+        return _Content(lines, before, start)
+
+    def _refuse(self, number: int, why: str) -> NoReturn:
+        raise ConfigError(
+            f"{self.path}: line {number}: {why}; nothing is trained privately here until the file is back as it was. "
+            "Removing it forgets what has been spent on this site's data"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    lines: list[Line]
+    sum: bytes
+    """The checksum of the last of them."""
+    end: int
+    """Bytes of whole lines; what is beyond was cut off by a crash."""
+
+
+def _price(lines: list[Line], entry: Entry, budget: Budget, cap: Budget | None) -> Line:
+    """The line of an entry. Raises `BudgetSpent`."""
+    same = [line for line in lines if line.entry.dataset == entry.dataset]
+    own = [line for line in same if line.entry.run == entry.run]
+    of_run = _composed(own, [entry.paid], budget.delta, budget.accountant)
+    _check(of_run, budget, entry, f"run {entry.run!r} would have spent", "its budget is")
+    if cap is not None:
+        of_site = _composed(same, [entry.paid], cap.delta, cap.accountant)
+        _check(of_site, cap, entry, f"all runs on dataset {entry.dataset[:12]} would have spent", "this site's cap is")
+    total = _composed(same, [entry.paid], budget.delta, budget.accountant)
+    return Line(entry=entry, delta=budget.delta, accountant=budget.accountant, epsilon=total)
+
+
+def _check(found: float, limit: Budget, entry: Entry, who: str, whose: str) -> None:
+    if found > limit.epsilon:
+        raise BudgetSpent(
+            f"after {entry.paid.steps} steps of round {entry.round_}, {who} epsilon={_above(found, limit.epsilon)} at "
+            f"delta={limit.delta} by {limit.accountant}, and {whose} {limit.epsilon}: none of them are done",
+            epsilon=found,
+            limit=limit.epsilon,
+        )
+
+
+def _above(found: float, limit: float) -> str:
+    """A figure of few digits that does not look like the one it is above."""
+    return next((text for digits in (4, 8, 12) if float(text := f"{found:.{digits}g}") > limit), repr(found))
+
+
+def _composed(lines: Iterable[Line], more: Iterable[Spending], delta: float, accountant: str) -> float:
+    return epsilon([*(line.entry.paid for line in lines), *more], delta=delta, accountant=accountant)
+
+
+def _sealed(line: Line, before: bytes) -> bytes:
+    entry, paid = line.entry, line.entry.paid
+    fields = {
+        "at": entry.at,
+        "dataset": entry.dataset,
+        "run": entry.run,
+        "round": entry.round_,
+        "key": entry.key,
+        "noise_multiplier": float(paid.noise_multiplier),
+        "sample_rate": float(paid.sample_rate),
+        "steps": int(paid.steps),
+        "delta": line.delta,
+        "accountant": line.accountant,
+        "epsilon": line.epsilon,
+    }
+    body = json.dumps(fields, separators=(",", ":"))[:-1].encode()
+    return body + SUM + _checksum(before, body) + END + b"\n"
+
+
+def _line_of(fields: dict[str, Any]) -> Line:
+    paid = Spending(fields["noise_multiplier"], fields["sample_rate"], fields["steps"])
+    entry = Entry(
+        at=fields["at"],
+        dataset=fields["dataset"],
+        run=fields["run"],
+        round_=fields["round"],
+        key=fields["key"],
+        paid=paid,
+    )
+    return Line(entry=entry, delta=fields["delta"], accountant=fields["accountant"], epsilon=fields["epsilon"])
+
+
+def _checksum(before: bytes, body: bytes) -> bytes:
+    return hashlib.sha256(before + body).hexdigest().encode()
+
+
+@contextmanager
+def _locked(path: Path, flags: int, kind: int) -> Iterator[int]:
+    """A file nobody else reads or writes in the meantime, or that nobody writes."""
+    handle = os.open(path, flags, 0o600)
+    try:
+        fcntl.flock(handle, kind)  # let go with the handle, also by who is killed
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,271 @@
+"""The ledger: what it adds up to, and that no crash makes it say less than was spent."""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fl.core.privacy.accounting import Spending, epsilon
+from fl.core.privacy.ledger import Entry, Ledger
+from fl.core.privacy.options import Budget
+from fl.errors import BudgetSpent, ConfigError
+
+STEPS = Spending(2.0, 0.1, 20)
+AMPLE = Budget(100.0, 1e-5)
+
+
+def entry(round_: int = 1, *, run: str = "run-a", dataset: str = "data", paid: Spending = STEPS) -> Entry:
+    return Entry(at=1e9 + round_, dataset=dataset, run=run, round_=round_, key=f"{run} {round_}", paid=paid)
+
+
+def cost(*spendings: Spending, budget: Budget = AMPLE) -> float:
+    return epsilon(spendings, delta=budget.delta, accountant=budget.accountant)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "site" / "ledger")
+
+
+def spent(ledger: Ledger) -> float:
+    return ledger.epsilon("data", delta=AMPLE.delta, accountant=AMPLE.accountant)
+
+
+def test_a_ledger_without_a_file_has_spent_nothing(ledger: Ledger) -> None:
+    assert ledger.lines() == []
+    assert spent(ledger) == 0.0
+
+
+def test_what_was_spent_is_there_for_whoever_reads_the_file_next(ledger: Ledger) -> None:
+    lines = [ledger.spend(entry(1), budget=AMPLE), ledger.spend(entry(2), budget=Budget(90.0, 1e-6, "gdp"))]
+
+    assert Ledger(ledger.path).lines() == lines
+    assert [line.entry for line in lines] == [entry(1), entry(2)]
+    assert (lines[1].delta, lines[1].accountant) == (1e-6, "gdp")
+
+
+def test_spendings_of_all_runs_on_a_dataset_are_composed_and_not_added(ledger: Ledger) -> None:
+    other = Spending(1.0, 0.05, 7)
+    first = ledger.spend(entry(1), budget=AMPLE)
+    second = ledger.spend(entry(1, run="run-b", paid=other), budget=AMPLE)
+
+    assert first.epsilon == cost(STEPS)
+    assert second.epsilon == spent(ledger) == cost(STEPS, other) < cost(STEPS) + cost(other)
+
+
+def test_a_dataset_has_an_account_of_its_own(ledger: Ledger) -> None:
+    ledger.spend(entry(1, dataset="other"), budget=AMPLE)
+
+    assert ledger.spend(entry(2), budget=AMPLE).epsilon == cost(STEPS)
+
+
+def test_the_same_key_costs_nothing_again(ledger: Ledger) -> None:
+    once = ledger.spend(entry(1), budget=AMPLE)
+    size = ledger.path.stat().st_size
+
+    assert ledger.spend(entry(1), budget=Budget(1e-3, 1e-5), cap=Budget(1e-3, 1e-5)) == once
+    assert ledger.path.stat().st_size == size
+
+
+def test_a_run_spends_its_budget_to_the_end_and_no_step_more(ledger: Ledger) -> None:
+    # Given a budget of what three rounds cost
+    budget = Budget(cost(STEPS, STEPS, STEPS), AMPLE.delta)
+    for round_ in (1, 2, 3):
+        ledger.spend(entry(round_), budget=budget)
+
+    # When one step more is asked for, then it is refused with both figures, and not written
+    step = Spending(2.0, 0.1, 1)
+    with pytest.raises(BudgetSpent, match=r"run 'run-a' would have spent epsilon=.* and its budget is") as refused:
+        ledger.spend(entry(4, paid=step), budget=budget)
+    assert refused.value.limit == budget.epsilon
+    assert refused.value.epsilon == cost(STEPS, STEPS, STEPS, step) > budget.epsilon
+    assert len(ledger.lines()) == 3
+
+
+def test_the_site_caps_what_all_runs_spend_on_a_dataset(ledger: Ledger) -> None:
+    # Given a cap that one run has nearly used up, by another accountant and delta than the runs'
+    cap = Budget(cost(STEPS, STEPS, budget=Budget(1, 1e-6, "prv")) - 1e-6, 1e-6, "prv")
+    ledger.spend(entry(1), budget=AMPLE, cap=cap)
+
+    # When another run comes, then it is refused, though its own budget is untouched
+    with pytest.raises(BudgetSpent, match=r"all runs on dataset data would have spent .* this site's cap is"):
+        ledger.spend(entry(1, run="run-b"), budget=AMPLE, cap=cap)
+    # And it may go on with other data
+    ledger.spend(entry(1, run="run-b", dataset="other"), budget=AMPLE, cap=cap)
+
+
+def test_the_file_is_for_no_other_eyes(ledger: Ledger) -> None:
+    ledger.spend(entry(1), budget=AMPLE)
+
+    assert ledger.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_cut_off_anywhere_keeps_every_whole_line_and_goes_on(ledger: Ledger) -> None:
+    # Given three spendings, and where each line ends
+    lines, ends = [], [0]
+    for round_ in (1, 2, 3):
+        lines.append(ledger.spend(entry(round_), budget=AMPLE))
+        ends.append(ledger.path.stat().st_size)
+    content = ledger.path.read_bytes()
+
+    for size in range(ends[1], len(content) + 1):
+        # When a crash has left any number of bytes of it
+        ledger.path.write_bytes(content[:size])
+        whole = sum(end <= size for end in ends[1:])
+
+        # Then the whole lines count, and the next spending follows them
+        assert ledger.lines() == lines[:whole]
+    for size in range(ends[2], len(content), 29):
+        ledger.path.write_bytes(content[:size])
+        ledger.spend(entry(3), budget=AMPLE)
+        assert ledger.path.read_bytes() == content
+
+
+def test_any_changed_bit_of_a_whole_line_is_refused(ledger: Ledger) -> None:
+    for round_ in (1, 2):
+        ledger.spend(entry(round_), budget=AMPLE)
+    content = ledger.path.read_bytes()
+
+    for place in range(len(content) - 1):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        ledger.path.write_bytes(changed)
+        with pytest.raises(ConfigError, match="it is not what was written"):
+            ledger.lines()
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2], [1, 2], [0, 2], [0, 0, 1]])
+def test_lines_that_are_missing_moved_or_repeated_are_refused(order: list[int], ledger: Ledger) -> None:
+    for round_ in (1, 2, 3):
+        ledger.spend(entry(round_), budget=AMPLE)
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    ledger.path.write_bytes(b"".join(lines[place] for place in order))
+
+    with pytest.raises(ConfigError, match=r"line \d: it is not what was written, or does not follow"):
+        ledger.spend(entry(4), budget=AMPLE)
+
+
+def test_lines_are_json_that_others_can_read(ledger: Ledger) -> None:
+    ledger.spend(entry(1, run='a "run",\n'), budget=AMPLE)
+
+    (line,) = ledger.path.read_text().splitlines()
+    read = json.loads(line)
+    assert (read["run"], read["steps"], read["noise_multiplier"]) == ('a "run",\n', 20, 2.0)
+
+
+def spend_and_die(ledger: Ledger, trained: Path, hooks: dict[str, Callable[..., Any]]) -> None:
+    """In a child: pay for round 2 and train, with functions of `os` that end the process."""
+    child = os.fork()
+    if child == 0:
+        try:
+            for name, hook in hooks.items():
+                setattr(os, name, hook)
+            ledger.spend(entry(2), budget=AMPLE)
+            trained.touch()
+        finally:
+            os._exit(9)
+    assert os.waitpid(child, 0)[0] == child
+
+
+def dies_at_write(n_bytes: int) -> dict[str, Callable[..., Any]]:
+    write = os.write
+
+    def part(handle: int, text: bytes) -> int:
+        write(handle, text[:n_bytes])
+        os._exit(9)
+
+    return {"write": part}
+
+
+def writes_little(handle: int, text: bytes, _write: Callable[[int, bytes], int] = os.write) -> int:
+    return _write(handle, text[:7])
+
+
+def dies(*_: Any) -> None:
+    os._exit(9)
+
+
+KILLS: dict[str, dict[str, Callable[..., Any]]] = {
+    "never": {},
+    "never, in small writes": {"write": writes_little},
+    "before a byte is written": dies_at_write(0),
+    "after a byte": dies_at_write(1),
+    "in the middle of the line": dies_at_write(150),
+    "when the line is written": dies_at_write(10_000),
+    "before it is flushed": {"fsync": dies},
+    "when a torn line is to be removed": {"ftruncate": dies},
+}
+TORN = b'{"at":1000000002.0,"data'
+"""What a crash left of a line."""
+CRASHES = [
+    (kill, torn) for kill in KILLS for torn in (b"", TORN) if torn or kill != "when a torn line is to be removed"
+]
+
+
+@pytest.mark.parametrize(("kill", "torn"), CRASHES)
+def test_whoever_is_killed_at_any_point_of_writing_has_paid_for_what_it_trained(
+    kill: str, torn: bytes, ledger: Ledger, tmp_path: Path
+) -> None:
+    # Given a round that was paid for, and perhaps what a crash left of another
+    ledger.spend(entry(1), budget=AMPLE)
+    with ledger.path.open("ab") as file:
+        file.write(torn)
+
+    # When the next one pays, and is killed there
+    trained = tmp_path / "trained"
+    spend_and_die(ledger, trained, KILLS[kill])
+
+    # Then the ledger has all that was trained
+    assert len(ledger.lines()) >= 1 + trained.exists()
+    assert trained.exists() is kill.startswith("never")
+    # And who comes after it pays once, for the same round, and then for others
+    ledger.spend(entry(2), budget=AMPLE)
+    ledger.spend(entry(3), budget=AMPLE)
+    assert spent(ledger) == cost(STEPS, STEPS, STEPS)
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = ledger.spend(entry(1), budget=AMPLE)
+    before = ledger.path.read_bytes()
+    write = os.write
+
+    def full(handle: int, text: bytes) -> int:
+        write(handle, text[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        ledger.spend(entry(2), budget=AMPLE)
+    assert ledger.path.read_bytes() == before
+    assert ledger.lines() == [line]
+
+
+def test_trainers_that_spend_at_the_same_time_all_pay(ledger: Ledger) -> None:
+    # Given processes and threads of one site
+    def spend(runs: list[str]) -> None:
+        for run in runs:
+            for round_ in range(1, 6):
+                ledger.spend(entry(round_, run=run), budget=AMPLE)
+
+    cost(STEPS)
+    children = []
+    for name in ("p", "q", "r"):
+        children.append(os.fork())
+        if children[-1] == 0:
+            spend([name])
+            os._exit(0)
+    threads = [threading.Thread(target=spend, args=[[name]]) for name in ("s", "t")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+
+    # Then each of their rounds is there, and the last has been told of all
+    lines = ledger.lines()
+    assert len({line.entry.key for line in lines}) == len(lines) == 25
+    assert lines[-1].epsilon == spent(ledger)
