@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fl.core.data_info import DataInfo
+from fl.core.dataset.fingerprint import fingerprint
 from fl.core.dataset.sampling import Batching
 from fl.core.registry import Registered, Registry
 from fl.core.vector import Array
@@ -45,6 +46,8 @@ class Dataset(Registered, ABC, register=False):
         },
     )
 
+    _fingerprint: str | None = None
+
     @property
     @abstractmethod
     def n_samples(self) -> int: ...
@@ -56,6 +59,15 @@ class Dataset(Registered, ABC, register=False):
     @abstractmethod
     def take(self, index: "slice | Array") -> Batch:
         """The samples at these places; memory may be shared for a slice."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 over what the samples hold, in their order, as hex digits: the same in every process and whenever.
+
+        Computed once. Raises `DataError` for samples that are others each time they are taken.
+        """
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.take, self.n_samples)
+        return self._fingerprint
 
     @abstractmethod
     def describe(self) -> dict[str, Any] | None:
