@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -9,6 +10,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
+
+from broker.errors import Fatal
+
+PORTS: Final = range(15_000, 30_000)
+"""Where a port is looked for: neither those that need a privilege, nor those that systems give by themselves."""
 
 _GUARD: Final = """
 trap : TERM
@@ -73,7 +79,16 @@ class GuardedProcess:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on at the moment."""
+    """Ports of the loopback interface that nobody listens on at the moment, nor is given for a connection of its own.
+
+    Systems give those from higher up: one of them could be taken before whoever asks here listens.
+    """
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listening.getsockname()[1] for listening in sockets]
+        return [_listen_somewhere(stack).getsockname()[1] for _ in range(count)]
+
+
+def _listen_somewhere(stack: ExitStack) -> socket.socket:
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with suppress(OSError):
+            return stack.enter_context(socket.create_server(("127.0.0.1", port)))
+    raise Fatal(f"no port of {PORTS.start} to {PORTS.stop - 1} is free on this machine")

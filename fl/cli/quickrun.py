@@ -55,5 +55,7 @@ async def run_and_show(experiment: Experiment, submission: Submission, url: str,
 async def _site(config: ClientConfig) -> Site:
     valid = None if config.valid is None else Dataset.load(describe(config.valid))
     data = Data(Dataset.load(describe(config.train)), valid)
-    site = await site_from_data(config.name, data, device=config.device, share_metrics=config.share_metrics)
+    site = await site_from_data(
+        config.name, data, device=config.device, share_metrics=config.share_metrics, privacy=config.privacy
+    )
     return replace(site, checkpoint=config.checkpoint)

@@ -15,7 +15,12 @@ from fl.wire.tensors import read_layout, referring
 from fl.wire.tensors_pb2 import Tensors
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 
-BROUGHT: Final[dict[str, tuple[str, ...]]] = {"init": ("fixed",), "train": ("weights", "aux"), "evaluate": ("weights",)}
+BROUGHT: Final[dict[str, tuple[str, ...]]] = {
+    "init": ("fixed",),
+    "privacy": (),
+    "train": ("weights", "aux"),
+    "evaluate": ("weights",),
+}
 """Fields of each request that may refer to a stream."""
 
 CARGOES: Final[dict[str, topology.Cargo]] = {"update": "u", "aux": "x"}

@@ -1,7 +1,7 @@
 """A site's daemon, as its TOML file describes it."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,6 +48,23 @@ class LimitsConfig(Config):
     not finished then, go back to the broker."""
 
 
+class SitePrivacyConfig(Config):
+    """What this site's data may be used for, whatever a run asks: see `fluffle ledger` for what has been spent."""
+
+    required: bool = False
+    """Take part in runs with differential privacy only."""
+    max_epsilon: Annotated[float, Field(gt=0)] | None = None
+    """What all runs together may spend on the training data; without it each run spends its own budget."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """At which that is counted: well below 1 over the number of samples."""
+    accountant: Literal["rdp", "prv", "gdp"] = "rdp"
+    """How it is counted, whatever a run counts with."""
+    share_loss: bool = True
+    """Send losses of evaluations, which have no noise."""
+    n_samples: Annotated[int, Field(ge=1)] | None = None
+    """What is told in the place of the numbers of samples, by which averages weight sites; without it the truth."""
+
+
 class ClientConfig(Config):
     """One daemon: who it is, what data it has, and where it keeps what must survive it."""
 
@@ -67,10 +84,20 @@ class ClientConfig(Config):
     device: DeviceConfig = DeviceConfig()
     allow: AllowConfig = AllowConfig()
     limits: LimitsConfig = LimitsConfig()
+    privacy: SitePrivacyConfig = SitePrivacyConfig()
     max_runs: Annotated[int, Field(ge=1)] = 4
     """Runs served side by side; further ones are joined as these end."""
     standby: bool = True
     """When a daemon of this name is connected already: wait to take its place (true), or refuse to start."""
+
+    @model_validator(mode="after")
+    def _check_sharing(self) -> Self:
+        if self.privacy.n_samples is not None and self.share_metrics:
+            raise ValueError(
+                "privacy.n_samples: metrics of evaluations are sums over samples, which tell their true number: "
+                "set share_metrics = false with it"
+            )
+        return self
 
     @field_validator("name")
     @classmethod

@@ -1,6 +1,7 @@
 """What a trainer does with each call: requests in, replies out, and errors in words."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,19 +10,22 @@ import numpy as np
 from fl.client.disk import NoRoom
 from fl.client.learner import Data, Learner, Shared, shared_seed
 from fl.client.memory import Memory, OwnMemory
+from fl.client.privacy import Policy
 from fl.client.round_states import RecalledStates, RoundStates, StateFiles
+from fl.client.sharing import evaluation, told, unprotected
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
 from fl.core.layout import Layout, Role
 from fl.core.optimizer.aux import pack_aux, unpack_aux
+from fl.core.privacy.ledger import Accounts, Ledger, MemoryLedger
+from fl.core.privacy.options import Budget, PrivacyOptions
 from fl.core.requires import missing
-from fl.core.training import EvaluateResult
 from fl.core.vector import Array, NumpyVector
-from fl.errors import BadMessage, ConfigError, DataError, FluffleError
+from fl.errors import BadMessage, BudgetSpent, ConfigError, DataError, FluffleError
 from fl.log import get_log
 from fl.run.spec import RunSpec
 from fl.wire.bulk import INLINE_BYTES
-from fl.wire.messages_pb2 import Error, EvaluateReply, InitReply, TrainReply
+from fl.wire.messages_pb2 import Error, EvaluateReply, InitReply, PrivacyReply, PrivacyRequest, TrainReply
 from fl.wire.tensors import (
     enclosed,
     inline,
@@ -34,6 +38,7 @@ from fl.wire.tensors import (
     write_data_info,
 )
 from fl.wire.tensors_pb2 import Tensors
+from fl.wire.terms import write_terms
 from fl.wire.trainer_pb2 import Span, TrainerAnswer, TrainerCall, TrainerSetup
 
 log = get_log(__name__)
@@ -53,11 +58,12 @@ class Desk:
         on_setup: Callable[[TrainerSetup], DevicePolicy] = _device,
         recall: Callable[[str], RoundStates] = lambda _: RecalledStates(),
         memory: Memory | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         """`on_setup` prepares the process, and says which device policy holds in it.
 
         `recall` has what a run left in memory, where the site has no folder for it. `memory` is shared with the daemon,
-        where that is another process.
+        where that is another process. `accounts` are of the site, where it has no file for them.
         """
         self.memory = memory or OwnMemory()
         self._recall = recall
@@ -65,6 +71,7 @@ class Desk:
         self._on_setup = on_setup
         self._device = DevicePolicy()
         self._setup = TrainerSetup()
+        self._accounts = accounts or MemoryLedger()
         self._learner: Learner | None = None
         self._floats: Array | None = None
         """Where compressed weights are decoded, in every round: memory that is new costs as much as the decoding."""
@@ -78,6 +85,8 @@ class Desk:
             return self._answer(call)
         except NoRoom as error:
             return TrainerAnswer(error=Error(text=str(error)))
+        except BudgetSpent as error:
+            return _error(str(error), Error.Code.REFUSED)
         except FluffleError as error:
             return _error(str(error))
         except Exception as error:  # a model, dataset or plug-in may raise anything, and the daemon lives
@@ -90,13 +99,17 @@ class Desk:
             case "setup":
                 self._setup = call.setup
                 self._device = self._on_setup(call.setup)
+                if call.setup.ledger_path:
+                    self._accounts = Ledger(Path(call.setup.ledger_path))
                 if self._data is None:
                     self._data = load_data(call.setup)
                 _check_samples(self._data)
-                return TrainerAnswer(data_info=write_data_info(self._data.train.get_data_specs()))
+                return TrainerAnswer(data_info=write_data_info(told(self._data, self._setup)))
             case "init":
                 self._learner, self._floats = self._build(call), None
                 return TrainerAnswer(init=InitReply())
+            case "privacy":
+                return TrainerAnswer(privacy=self._settle_privacy(call.privacy))
             case "train":
                 return self._train(call)
             case "evaluate":
@@ -111,8 +124,10 @@ class Desk:
         lacking = missing(spec.requires)
         if lacking is not None:
             raise ConfigError(lacking)
+        if self._setup.private_only and spec.run.privacy is None:
+            raise ConfigError("this site takes part in private runs only, and this one has no `privacy`")
         seed, run_key = self._setup.seed, run
-        if spec.run.seed is not None:  # the same batches in every run of this spec
+        if spec.run.seed is not None and spec.run.privacy is None:  # the same batches in every run of this spec
             seed, run_key = shared_seed(spec.run.seed, self._setup.client), ""
         shared = Shared(
             read_data_info(request.data_info),
@@ -123,6 +138,22 @@ class Desk:
         states = StateFiles(Path(folder)) if folder else self._recall(run)
         device = DevicePolicy(gpu=False) if spec.run.gpu is False else self._device
         return Learner(spec, shared, self._data, seed=seed, run=run_key, device=device, states=states)
+
+    def _settle_privacy(self, request: PrivacyRequest) -> PrivacyReply:
+        """Raises `BadMessage` where a leader asks for other privacy than the run's spec does."""
+        assert self._data is not None, "a trainer is set up before it is asked for anything"
+        assert self._learner is not None, "a trainer is initialised before it is asked for anything"
+        options = PrivacyOptions(
+            request.epsilon,
+            request.delta,
+            request.sclip_norm,
+            accountant=request.accountant,
+            use_csprng=request.use_csprng,
+        )
+        policy = Policy(self._accounts, time.time, _cap(self._setup))
+        return write_terms(
+            self._learner.settle_privacy(options, policy, unprotected=unprotected(self._data, self._setup))
+        )
 
     def _train(self, call: TrainerCall) -> TrainerAnswer:
         assert self._learner is not None, "a trainer is initialised before it trains"
@@ -202,16 +233,8 @@ class Desk:
         assert self._learner is not None, "a trainer is initialised before it evaluates"
         request = call.evaluate
         result = self._learner.evaluate(self._weights(call, request.weights), counted=request.counted)
-        reply = EvaluateReply(
-            round=request.round,
-            weights_digest=request.weights.digest,
-            loss_sum=result.loss_sum,
-            weight_sum=result.weight_sum,
-            n_samples=result.n_samples,
-            seconds=result.seconds,
-        )
-        if self._setup.share_metrics:
-            reply.metrics.CopyFrom(inline(_states(result)))
+        reply = evaluation(result, self._setup)
+        reply.round, reply.weights_digest = request.round, request.weights.digest
         return reply
 
 
@@ -221,8 +244,8 @@ def _refer(answer: TrainerAnswer, field: str, layout: Layout, span: Span) -> Non
     answer.spans[field].CopyFrom(span)
 
 
-def _states(result: EvaluateResult) -> NumpyVector:
-    return NumpyVector.from_arrays(result.metrics)
+def _cap(setup: TrainerSetup) -> Budget | None:
+    return Budget(setup.cap.epsilon, setup.cap.delta, setup.cap.accountant) if setup.HasField("cap") else None
 
 
 def load_data(setup: TrainerSetup) -> Data:
@@ -242,6 +265,6 @@ def _check_samples(data: Data) -> None:
         )
 
 
-def _error(text: str) -> TrainerAnswer:
+def _error(text: str, code: "Error.Code" = Error.Code.FAILED) -> TrainerAnswer:
     one_line = " ".join(text.split())  # it goes into logs and terminals
-    return TrainerAnswer(error=Error(code=Error.Code.FAILED, text=one_line))
+    return TrainerAnswer(error=Error(code=code, text=one_line))

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
+from fl.client.privacy import Plan, Policy, PrivateRun, Start
 from fl.client.round_states import RoundStates
 from fl.core.compression import Feedback
 from fl.core.data_info import DataInfo
@@ -20,6 +21,8 @@ from fl.core.mergeable import Sum
 from fl.core.metrics import MetricSet
 from fl.core.model import Model
 from fl.core.optimizer import Optimizer
+from fl.core.privacy.options import PrivacyOptions
+from fl.core.privacy.private import PrivateSteps
 from fl.core.training import (
     Batching,
     Effort,
@@ -30,9 +33,10 @@ from fl.core.training import (
     train_round,
 )
 from fl.core.vector import SHARED, NumpyVector, Vector, check_same
-from fl.errors import ModelError
+from fl.errors import ConfigError, ModelError
 from fl.log import get_log
 from fl.run.spec import RunSpec, compression_of, weights_compression_of
+from fl.run.terms import Terms
 
 log = get_log(__name__)
 
@@ -110,9 +114,31 @@ class Learner:
         """How they come, unless they come as they are."""
         self._feedback = Feedback(compression_of(spec))
         self._metrics = MetricSet.from_specs([(plugin.name, plugin.config) for plugin in spec.metrics])
+        self._private: PrivateRun | None = None
         self._fresh = self._state()
         self._at: int | None = 0
         """The round after which the model's and optimizer's own state is; None: within one that did not end."""
+
+    def settle_privacy(self, options: PrivacyOptions, policy: Policy, *, unprotected: tuple[str, ...]) -> Terms:
+        """Train privately from here on; `unprotected` is what leaves the site without noise.
+
+        Raises `ModelError` for a model that has no gradients of single samples, `BudgetSpent` where the site does not
+        allow it, `ConfigError` for a budget that no noise keeps to.
+        """
+        training = self._spec.run.training
+        plan = Plan(
+            run=self._run,
+            seed=self._seed,
+            dataset=self._data.train,
+            batching=training.batching,
+            effort=training.effort,
+            rounds=self._spec.run.rounds,
+        )
+        private = PrivateRun(options, policy, plan)
+        terms = private.terms(unprotected)
+        self._model.compute_batch_gradients(self._data.train.take(slice(0, 2)), options.sclip_norm)
+        self._private = private
+        return terms
 
     @property
     def compression(self) -> str:
@@ -138,6 +164,7 @@ class Learner:
         with self._turn(), _unwarned():
             self._go_back(counted)
             self._at = None
+            steps, rng = self._batches(round_, weights, counted, aux or {})
             self._load(weights)
             for name, values in (aux or {}).items():
                 self._optimizer.process_aux_var({name: values.finish()})
@@ -146,18 +173,15 @@ class Learner:
                 self._model,
                 self._optimizer,
                 self._data.train,
-                effort=Effort(options.n_epoch, options.n_steps, options.timeout),
-                batching=Batching(
-                    options.batch_size,
-                    shuffle=options.shuffle,
-                    drop_remainder=options.drop_remainder,
-                    poisson=options.poisson,
-                    replacement=options.replacement,
-                ),
-                rng=self._generator(round_, "batches"),
+                effort=options.effort,
+                batching=options.batching,
+                rng=rng,
                 clock=time.monotonic,
                 round_=round_ - 1,
+                private=steps,
             )
+            if self._private is not None:
+                result = replace(result, n_samples=self._private.samples_of(result.n_steps))
             told = self._optimizer.collect_aux_var()
             update = weights if in_place else weights.empty_like()
             np.subtract(weights.flat, self._weights_now(weights.layout).flat, out=update.flat)
@@ -186,6 +210,16 @@ class Learner:
             )
         _check_metrics(result)
         return result
+
+    def _batches(
+        self, round_: int, weights: NumpyVector, counted: int, aux: Mapping[str, Sum]
+    ) -> tuple[PrivateSteps | None, np.random.Generator]:
+        """What a round's batches are drawn from and, in a private run, the steps that are paid for."""
+        if self._spec.run.privacy is None:
+            return None, self._generator(round_, "batches")
+        if self._private is None:
+            raise ConfigError("this run is private, and nothing was settled about that before it was to train")
+        return self._private.pay(Start(round_, counted, weights, self._state(), aux))
 
     def _weights_now(self, layout: Layout) -> NumpyVector:
         """What travels of the model's weights, to be read at once: the model's own where only parameters travel."""

@@ -6,10 +6,18 @@ from broker.base import Delivery
 from broker.topology import Key, check_name
 from fl.errors import BadMessage
 from fl.wire.envelope import body_of, unseal
-from fl.wire.messages_pb2 import Error, EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest
+from fl.wire.messages_pb2 import (
+    Error,
+    EvaluateRequest,
+    InitRequest,
+    JoinReply,
+    PrivacyRequest,
+    StopRequest,
+    TrainRequest,
+)
 
 RoundRequest = TrainRequest | EvaluateRequest
-Request = JoinReply | InitRequest | RoundRequest | StopRequest
+Request = JoinReply | InitRequest | PrivacyRequest | RoundRequest | StopRequest
 
 
 @dataclass(frozen=True, slots=True)

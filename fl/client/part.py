@@ -25,11 +25,14 @@ from fl.wire.messages_pb2 import (
     InitReply,
     InitRequest,
     JoinReply,
+    PrivacyRequest,
     StopRequest,
     TrainRequest,
 )
 from fl.wire.tensors import read_layout
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
+
+UNKNOWN: Final = "this daemon does not know the run; it was restarted"
 
 STATE_SHARE: Final = 8
 """Room for the state of a round, in sizes of the weights: an optimizer keeps up to four, and the last round's stay."""
@@ -45,6 +48,8 @@ class Part:
         self._log = site.log.bind(run=run)
         self._trainer: Trainer | None = None
         self._initialised_by: bytes | None = None
+        self._refusal: Error | None = None
+        """Why there is no model here, or none that may be trained."""
         self._answered: dict[str, tuple[bytes, Body]] = {}
         self.took_part = False
         self.over = False
@@ -69,6 +74,8 @@ class Part:
                 return None
             case InitRequest():
                 return await self._initialise(request)
+            case PrivacyRequest():
+                return await self._settle_privacy(request)
             case TrainRequest() | EvaluateRequest():
                 return await self._answer_once(request, leader)
             case StopRequest():
@@ -100,13 +107,28 @@ class Part:
             answer = await self._ask(TrainerCall(run=self._run, init=request))
             await in_thread(self._trainer.memory.give_back)  # tensors that no round changes came through it
         except FluffleError as error:
-            return self._failed(str(error))
+            return self._failed(Error(code=Error.Code.FAILED, text=str(error)))
         if answer.WhichOneof("answer") == "error":
-            return self._failed(answer.error.text)
-        self._initialised_by = wanted
+            return self._failed(answer.error)
+        self._initialised_by, self._refusal = wanted, None
         self._answered.clear()
         self._log.info("initialised")
         return answer.init
+
+    async def _settle_privacy(self, request: PrivacyRequest) -> Body:
+        """It follows the model, and is answered like it: what this site has refused once it refuses again."""
+        if self._refusal is not None:
+            return self._refusal
+        if self._initialised_by is None:
+            return failure(request, UNKNOWN, Error.Code.UNINITIALISED)
+        answer = await self._ask(TrainerCall(run=self._run, privacy=request))
+        if answer.WhichOneof("answer") == "error":
+            return self._failed(answer.error)
+        terms = answer.privacy
+        self._log.info("trains_privately", noise_multiplier=terms.noise_multiplier, spent_before=terms.spent_epsilon)
+        for warning in terms.warnings:
+            self._log.warning("privacy_warning", reason=warning)
+        return terms
 
     async def _answer_once(self, request: RoundRequest, leader: str) -> Body:
         kind = type(request).__name__
@@ -116,7 +138,7 @@ class Part:
             self._log.info("answered_again", request=kind, round=request.round)
             return known[1]
         if self._initialised_by is None:
-            return failure(request, "this daemon does not know the run; it was restarted", Error.Code.UNINITIALISED)
+            return failure(request, UNKNOWN, Error.Code.UNINITIALISED)
         reply = await self._work(request, leader)
         if not isinstance(reply, Error):
             self._answered[kind] = (wanted, reply)
@@ -124,6 +146,7 @@ class Part:
 
     async def _work(self, request: RoundRequest, leader: str) -> Body:
         self._log.info("in_work", request=type(request).__name__, round=request.round)
+        code = Error.Code.FAILED
         try:
             answer = await self._ask(self._call(request))
             if answer.WhichOneof("answer") == "train":
@@ -132,7 +155,7 @@ class Part:
                 return answer.train
             if answer.WhichOneof("answer") == "evaluate":
                 return answer.evaluate
-            text = answer.error.text
+            text, code = answer.error.text, answer.error.code
         except (TrainerDied, BadMessage, NoMemory) as error:
             text = str(error)
         except Unroutable:
@@ -141,7 +164,7 @@ class Part:
             self._site.state.lack(STATE_SHARE * read_layout(request.weights.layout).nbytes)
             raise
         self._log.warning("request_failed", round=request.round, reason=text)
-        return failure(request, text)
+        return failure(request, text, code)
 
     def _call(self, request: RoundRequest) -> TrainerCall:
         if isinstance(request, TrainRequest):
@@ -190,6 +213,7 @@ class Part:
         else:
             self._log.info("weights_kept", path=path)
 
-    def _failed(self, text: str) -> Error:
-        self._log.warning("initialisation_failed", reason=text)
-        return Error(code=Error.Code.FAILED, text=text)
+    def _failed(self, error: Error) -> Error:
+        self._log.warning("initialisation_failed", reason=error.text)
+        self._refusal = error
+        return error

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl.client.config import AllowConfig, ClientConfig, DeviceConfig
+from fl.client.config import AllowConfig, ClientConfig, DeviceConfig, SitePrivacyConfig
 from fl.client.data import DataConfig, OtherDataConfig
 from fl.client.limits import check_measurable
 from fl.client.site import Site, State
@@ -17,7 +17,7 @@ from fl.client.trainer import ProcessTrainer, ThreadTrainer, Trainer
 from fl.errors import DataError
 from fl.log import get_log
 from fl.wire.messages_pb2 import DataInfo
-from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall, TrainerSetup
+from fl.wire.trainer_pb2 import PrivacyCap, TrainerAnswer, TrainerCall, TrainerSetup
 
 if TYPE_CHECKING:
     from fl.client.learner import Data  # needs what an idle daemon does without
@@ -42,6 +42,7 @@ async def site_from_config(config: ClientConfig, *, home: Path) -> Site:
         device=config.device,
         share_metrics=config.share_metrics,
         allow=config.allow,
+        privacy=config.privacy,
     )
     site = await new_site(setup, start=partial(ProcessTrainer.start, limits), state=state)
     return replace(
@@ -64,17 +65,19 @@ async def site_from_data(
     *,
     device: DeviceConfig | None = None,
     share_metrics: bool = True,
+    privacy: SitePrivacyConfig | None = None,
     state: State | None = None,
 ) -> Site:
     """A site in this process, with trainers as threads."""
     from fl.client.desk import Desk  # noqa: PLC0415  # only a process that trains loads it
+    from fl.core.privacy.ledger import MemoryLedger  # noqa: PLC0415  # likewise
 
-    in_memory = NoState()
+    in_memory, accounts = NoState(), MemoryLedger()
 
     async def start() -> Trainer:
-        return ThreadTrainer(Desk(data, recall=in_memory.recalled))
+        return ThreadTrainer(Desk(data, recall=in_memory.recalled, accounts=accounts))
 
-    setup = new_setup(name, None, None, device=device or DeviceConfig(), share_metrics=share_metrics)
+    setup = new_setup(name, None, None, device=device or DeviceConfig(), share_metrics=share_metrics, privacy=privacy)
     return await new_site(setup, start=start, state=state or in_memory)
 
 
@@ -86,6 +89,7 @@ async def new_site(setup: TrainerSetup, *, start: Start, state: State) -> Site:
         own.CopyFrom(setup)
         own.seed = state.secret_seed(run)
         own.state_path = str(state.folder(run) or "")
+        own.ledger_path = str(state.ledger or "")
         trainer, _ = await _set_up(run, own, start)
         return trainer
 
@@ -118,8 +122,13 @@ def new_setup(
     device: DeviceConfig,
     share_metrics: bool,
     allow: AllowConfig | None = None,
+    privacy: SitePrivacyConfig | None = None,
 ) -> TrainerSetup:
     """What a trainer must know of its site; datasets by their descriptions, None where it has them already."""
+    privacy = privacy or SitePrivacyConfig()
+    cap = None
+    if privacy.max_epsilon is not None:
+        cap = PrivacyCap(epsilon=privacy.max_epsilon, delta=privacy.delta, accountant=privacy.accountant)
     return TrainerSetup(
         client=client,
         train_json="" if train is None else json.dumps(train),
@@ -130,6 +139,10 @@ def new_setup(
         threads=device.threads,
         allow_factories=allow.factories if allow else (),
         allow_pickle=allow.pickle if allow else False,
+        private_only=privacy.required,
+        cap=cap,
+        share_loss=privacy.share_loss,
+        told_samples=privacy.n_samples,
     )
 
 

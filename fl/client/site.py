@@ -21,6 +21,10 @@ class State(Protocol):
     def folder(self, run: str) -> Path | None:
         """Where what is kept of a run from round to round goes; None: into memory."""
 
+    @property
+    def ledger(self) -> Path | None:
+        """The file for what is spent of the data's privacy; None: into memory."""
+
     def forget(self, run: str) -> None: ...
 
     def lack(self, n_bytes: int) -> None:

@@ -56,6 +56,11 @@ class StateDirectory:
         """Where a trainer keeps what it must know in the next round."""
         return self._path / "runs" / run
 
+    @property
+    def ledger(self) -> Path:
+        """What has been spent of the data's privacy, over all runs: it stays when they are forgotten."""
+        return self._path / "ledger.jsonl"
+
     def forget(self, run: str) -> None:
         """Remove what was kept for a run that is over."""
         shutil.rmtree(self.folder(run), ignore_errors=True)
@@ -111,6 +116,10 @@ class NoState:
         return run in self._seeds
 
     def folder(self, run: str) -> None:
+        return None
+
+    @property
+    def ledger(self) -> None:
         return None
 
     def recalled(self, run: str) -> "RecalledStates":

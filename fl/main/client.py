@@ -12,7 +12,7 @@ from broker.connect import open_session
 from broker.errors import Retryable
 from broker.redact import redact
 from broker.retry import keep_connected
-from fl.client.config import AllowConfig, DeviceConfig
+from fl.client.config import AllowConfig, DeviceConfig, SitePrivacyConfig
 from fl.client.daemon import serve
 from fl.client.learner import Data
 from fl.client.setup import default_state, new_setup, new_site, site_from_data
@@ -44,6 +44,8 @@ class FederatedClient:
     """Send metrics of evaluations; without it only the loss is sent."""
     allow: AllowConfig | Mapping[str, Any] = field(default_factory=dict)
     """What models that come with a run may execute here: `factories`, such as "mylab.nets:*", and `pickle`."""
+    privacy: SitePrivacyConfig | Mapping[str, Any] = field(default_factory=dict)
+    """What these data may be used for: `required`, `max_epsilon`, `delta`, `accountant`, `share_loss`, `n_samples`."""
     state: str | Path | None = None
     """Folder for what must survive a restart; default: ~/.local/state/fluffle/<name>."""
 
@@ -73,16 +75,24 @@ class FederatedClient:
         device = DeviceConfig(gpu=policy.gpu, idx=policy.idx)
         train = self.train_data.describe()
         valid = None if self.valid_data is None else self.valid_data.describe()
-        allow = coerce(AllowConfig, self.allow)
+        allow, privacy = coerce(AllowConfig, self.allow), coerce(SitePrivacyConfig, self.privacy)
         state = StateDirectory(Path(self.state) if self.state else default_state(Path.home(), network.name))
         if network.protocol == "rabbitmq" and train is not None and (valid is not None or self.valid_data is None):
-            setup = new_setup(network.name, train, valid, device=device, share_metrics=self.share_metrics, allow=allow)
+            setup = new_setup(
+                network.name,
+                train,
+                valid,
+                device=device,
+                share_metrics=self.share_metrics,
+                allow=allow,
+                privacy=privacy,
+            )
             site = await new_site(setup, start=ProcessTrainer.start, state=state)
         else:
             doors = get_doors()
             set_doors(Doors((*doors.factories, *allow.factories), pickle=doors.pickle or allow.pickle))
             data = Data(self.train_data, self.valid_data)
             site = await site_from_data(
-                network.name, data, device=device, share_metrics=self.share_metrics, state=state
+                network.name, data, device=device, share_metrics=self.share_metrics, privacy=privacy, state=state
             )
         return replace(site, checkpoint=None if self.checkpoint is None else Path(self.checkpoint), leave_after=1)

@@ -54,6 +54,7 @@ from fl.run.events import (
 from fl.run.spec import RunSpec, weights_compression_of
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION, resume, step
+from fl.run.terms import PrivacySettled
 from fl.server.fold import beyond, evaluated
 from fl.submit.history import Happened, History
 from fl.wire.messages_pb2 import EvaluateReply
@@ -255,7 +256,18 @@ class Simulation:
         assert state.data_info is not None, "a run that is initialised has it"
         fixed = None if state.fixed is None else self._vectors.get(state.fixed)
         self._crowd.initialise(Shared(state.data_info, self._base.layout, fixed))
-        self._hear(names, [InitAnswered(name) for name in names[-1:]])
+        if state.spec.run.privacy is None:
+            self._hear(names, [InitAnswered(name) for name in names[-1:]])
+            return
+        for name in names:
+            self._take(self._settled(name))
+
+    def _settled(self, name: str) -> PrivacySettled | ClientFailed:
+        """What a client says of its privacy."""
+        try:
+            return PrivacySettled(name, self._crowd.settle_privacy(name))
+        except Unable as error:
+            return ClientFailed(name, Trouble.FAILED, str(error))
 
     def _answer(self) -> None:
         """Those who are asked answer one by one, until the round has what it takes."""

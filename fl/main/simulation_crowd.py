@@ -1,6 +1,7 @@
 """The clients of a simulation: one model serves all of them in turn, and each keeps its data and its state."""
 
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,17 +11,20 @@ from typing import Any, Final
 import numpy as np
 
 from fl.client.learner import Data, Learner, Shared, Trained, shared_seed
+from fl.client.privacy import Policy, PrivateRun
 from fl.client.round_states import RecalledStates
 from fl.core.data_info import DataInfo
 from fl.core.device import DevicePolicy, get_device_policy
 from fl.core.mergeable import Sum
 from fl.core.optimizer import Optimizer
+from fl.core.privacy.ledger import MemoryLedger
 from fl.core.training import EvaluateResult, round_generator
 from fl.core.vector import NumpyVector
 from fl.errors import ConfigError, DataError, FluffleError
 from fl.log import get_log
 from fl.main.simulation_linear import LinearRounds, Prepared
 from fl.run.spec import RunSpec
+from fl.run.terms import Terms
 
 SEED_BYTES: Final = 32
 
@@ -58,6 +62,7 @@ class Seat:
     fresh: dict[str, Any]
     """The state before its first round: an optimizer's may be drawn by chance."""
     states: RecalledStates = field(default_factory=RecalledStates)
+    private: PrivateRun | None = None
 
 
 class TurnLearner(Learner):
@@ -76,7 +81,13 @@ class TurnLearner(Learner):
     def serve(self, seat: Seat) -> None:
         """Whoever calls next is the client of this seat."""
         self._data, self._seed, self._states, self._fresh = seat.client.data, seat.seed, seat.states, seat.fresh
+        self._private = seat.private
         self._at = None  # what model and optimizer hold is somebody else's
+
+    @property
+    def private(self) -> PrivateRun | None:
+        """How whoever was served last trains privately."""
+        return self._private
 
 
 class Crowd:
@@ -106,6 +117,16 @@ class Crowd:
         if self._linear is not None:
             prepared = {name: self._linear.prepare(client.data) for name, client in self.clients.items()}
             self._prepared = {name: samples for name, samples in prepared.items() if samples is not None}
+
+    def settle_privacy(self, name: str) -> Terms:
+        """How a client is going to train privately. Raises `Unable`."""
+        privacy = self._spec.run.privacy
+        assert privacy is not None, "asked of private runs only"
+        learner, seat = self._serve(name), self._seats[name]
+        with _in_words():
+            terms = learner.settle_privacy(privacy.options, Policy(MemoryLedger(), time.time), unprotected=())
+        seat.private = learner.private
+        return terms
 
     def train(self, name: str, round_: int, weights: NumpyVector, *, counted: int, aux: Mapping[str, Sum]) -> Trained:
         """One client's round. Raises `Unable`."""

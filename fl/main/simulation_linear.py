@@ -15,7 +15,6 @@ import numpy as np
 from fl.client.learner import Data, Shared, Trained
 from fl.core.compression import Uncompressed
 from fl.core.dataset import Batch
-from fl.core.dataset.sampling import Batching
 from fl.core.layout import check_same
 from fl.core.model.labels import SignedLabels
 from fl.core.model.linear import Coefficients, StepRule, decision, mean_gradient
@@ -62,12 +61,7 @@ class LinearRounds:
         """Batches of so many samples that are taken in their order."""
         training = spec.run.training
         self._training = training
-        self._batching = Batching(
-            training.batch_size,
-            shuffle=training.shuffle,
-            drop_remainder=training.drop_remainder,
-            replacement=training.replacement,
-        )
+        self._batching = training.batching
 
     @classmethod
     def of(cls, spec: RunSpec, shared: Shared) -> Self | None:
@@ -75,7 +69,7 @@ class LinearRounds:
         training = spec.run.training
         optimizer = Optimizer.from_config(spec.optim.client_opt)
         more = not optimizer.only_scales or training.timeout or training.poisson or not compression_of(spec).lossless
-        if spec.run.compression.name != Uncompressed.name:
+        if spec.run.compression.name != Uncompressed.name or spec.run.privacy is not None:
             return None
         if spec.model.kind != SklearnSGDModel.name or more:
             return None

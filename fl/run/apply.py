@@ -103,7 +103,10 @@ def _admit(state: RunState, record: ClientsAdmitted) -> RunState:
 
 
 def _get_ready(state: RunState, record: ClientsReady) -> RunState:
-    ready = {name: replace(state.clients[name], ready=True, problem=None) for name in record.clients}
+    terms = dict(record.terms)
+    ready = {
+        name: replace(state.clients[name], ready=True, problem=None, terms=terms.get(name)) for name in record.clients
+    }
     failed = {note.client: replace(state.clients[note.client], problem=note.reason) for note in record.failed}
     first = state.phase is Phase.INITIALISING
     state = replace(state, phase=Phase.RUNNING, clients={**state.clients, **ready, **failed})
@@ -161,6 +164,8 @@ def _after_round(state: RunState, record: RoundCommitted) -> Mapping[str, Client
         client = clients[note.client]
         if note.cause is Cause.GONE:
             clients[note.client] = replace(client, away=True)
+        elif note.cause is Cause.REFUSED:
+            clients[note.client] = replace(client, ready=False, problem=note.reason)
         elif note.cause is Cause.FAILED:
             clients[note.client] = replace(client, failures=client.failures + 1, last_failure=note.reason)
     return clients

@@ -24,7 +24,8 @@ def close(state: RunState) -> tuple[Command, ...]:
     """Go on with those who have answered, if they are as many as it takes."""
     answered = tuple(sorted(state.seen.done))
     if state.open is None:
-        return (Append((ClientsReady(answered, missing(state, tuple(state.clients))),)),)
+        terms = tuple((name, state.seen.terms[name]) for name in answered if name in state.seen.terms)
+        return (Append((ClientsReady(answered, missing(state, tuple(state.clients)), terms),)),)
     opened = state.open.opened
     least = needed(state.spec, opened)
     if len(answered) >= least:

@@ -44,6 +44,7 @@ from fl.run.follow import bring_in, following, initialise_again
 from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
 from fl.run.sharing import on_shard
 from fl.run.state import Phase, RunState
+from fl.run.terms import PrivacySettled, Terms
 
 Decision = tuple[RunState, tuple[Command, ...]]
 
@@ -61,8 +62,12 @@ def decide(state: RunState, event: Input) -> Decision:
     match event:
         case JoinAsked():
             return _on_join(state, event)
+        case InitAnswered() if state.spec.run.privacy is not None:
+            return state, ()  # it has still to say how it trains privately
         case InitAnswered(client=client):
-            return _on_init(state, client)
+            return _on_init(state, client, None)
+        case PrivacySettled(client=client, terms=terms):
+            return _on_init(state, client, terms)
         case Replied():
             return _on_reply(state, event)
         case UpdateUnusable():
@@ -187,12 +192,14 @@ def _on_cancel(state: RunState, reason: str) -> tuple[Command, ...]:
 # ---- answers --------------------------------------------------------------------------------------------------------
 
 
-def _on_init(state: RunState, client: str) -> Decision:
+def _on_init(state: RunState, client: str, terms: Terms | None) -> Decision:
     if client not in state.clients:
         return state, (Drop("initialised without being admitted"),)
     if state.phase is Phase.PREPARING:
         return state, (Drop("initialised without being asked to"),)
-    state = replace(state, seen=replace(state.seen, sent=state.seen.sent - {client}))
+    told = {} if terms is None else {client: terms}
+    sent = state.seen.sent - {client}
+    state = replace(state, seen=replace(state.seen, sent=sent, terms={**state.seen.terms, **told}))
     if state.phase is Phase.INITIALISING:
         state = replace(state, seen=state.seen.with_done(client))
         return state, (Hold(), *close_when_complete(state))
@@ -200,7 +207,7 @@ def _on_init(state: RunState, client: str) -> Decision:
         return state, ()
     if state.clients[client].problem is not None and _is_full(state):
         return state, (Drop("another client has its place"),)
-    return state, (Append((ClientsReady((client,)),)),)
+    return state, (Append((ClientsReady((client,), terms=tuple(told.items())),)),)
 
 
 def _on_reply(state: RunState, event: Replied) -> Decision:
@@ -245,12 +252,13 @@ def _on_failure(state: RunState, event: ClientFailed) -> Decision:
     state = replace(state, seen=replace(state.seen, sent=state.seen.sent - {event.client}))
     if event.client not in state.awaiting or not _is_current(state, event):
         return state, (Drop("nothing was awaited from it"),)
-    return state, (_give_up(event.client, event.text),)
+    cause = Cause.REFUSED if event.trouble is Trouble.REFUSED else Cause.FAILED
+    return state, (_give_up(event.client, event.text, cause),)
 
 
-def _give_up(client: str, reason: str) -> Command:
+def _give_up(client: str, reason: str, cause: Cause = Cause.FAILED) -> Command:
     """Whoever cannot answer is not asked again in this round, by whoever leads, unless it joins again."""
-    return Append((ClientsOut((Note(client, reason),)),))
+    return Append((ClientsOut((Note(client, reason, cause),)),))
 
 
 def _on_lost_model(state: RunState, client: str) -> Decision:

@@ -9,6 +9,7 @@ from enum import Enum
 
 from fl.core.data_info import DataInfo
 from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
+from fl.run.terms import PrivacySettled, Terms
 
 
 class Kind(Enum):
@@ -41,6 +42,8 @@ class Cause(Enum):
     """It said so, or what it sent is not usable."""
     LATE = "late"
     GONE = "gone"
+    REFUSED = "refused"
+    """It will not, whenever it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class ClientsReady:
 
     clients: tuple[str, ...]
     failed: tuple[Note, ...] = ()
+    terms: tuple[tuple[str, Terms], ...] = ()
+    """On which each of them trains, in a private run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +374,7 @@ class Folded:
 Input = (
     JoinAsked
     | InitAnswered
+    | PrivacySettled
     | Replied
     | UpdateUnusable
     | RepliesHeld

@@ -9,10 +9,12 @@ from fl.core.aggregator import Aggregator
 from fl.core.aggregator.blocks import sums_blocks
 from fl.core.compression import Compression, Uncompressed
 from fl.core.registry import options_of
+from fl.core.training import Batching, Effort
 from fl.errors import ConfigError
 from fl.run.config import Config, builds_parts, unknown_key
 from fl.run.optim import OptimConfig
 from fl.run.parts import Plugin, as_plugin
+from fl.run.privacy import PrivacyConfig
 from fl.run.sampling import ClientSampler
 from fl.run.share import Share, count
 
@@ -91,6 +93,20 @@ class TrainingConfig(Config):
     """Take each sample into a batch by chance, with probability batch_size / n."""
     replacement: bool = False
     """Draw the samples of a batch one by one, where the same may come twice."""
+
+    @property
+    def batching(self) -> Batching:
+        return Batching(
+            self.batch_size,
+            shuffle=self.shuffle,
+            drop_remainder=self.drop_remainder,
+            poisson=self.poisson,
+            replacement=self.replacement,
+        )
+
+    @property
+    def effort(self) -> Effort:
+        return Effort(self.n_epoch, self.n_steps, self.timeout)
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
@@ -213,6 +229,9 @@ class RunConfig(Config):
     shards: Annotated[int, Field(ge=1, le=MOST_SHARDS, strict=True)] = 1
     """Workers that share the sum of a training round, in blocks of 64 clients; the weights have the same bits for any
     number. It takes that many workers, and rounds of more than 64 clients, to gain by it."""
+    privacy: PrivacyConfig | None = None
+    """Differential privacy of each sample at the sites; without it there is none. Batches are drawn by Poisson sampling
+    then, whatever `training` says of shuffling, and by each site's own secret seed."""
     gpu: bool | None = None
     """false: compute on CPUs, also where there is a GPU; without it, or true, each site's own policy holds."""
 
@@ -241,6 +260,18 @@ class RunConfig(Config):
         for name, limit in limits.items():
             if limit is not None and _exceeds(self.min_replies, limit, of):
                 raise ValueError(f"min_replies = {self.min_replies} can never come from {name} = {limit}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_privacy(self) -> Self:
+        if self.privacy is None:
+            return self
+        if not (self.training.n_epoch or self.training.n_steps):
+            raise ValueError(
+                "the noise of a private run depends on how many steps are planned: set training.n_epoch or n_steps"
+            )
+        if self.training.replacement:
+            raise ValueError("a private run draws batches by Poisson sampling: leave training.replacement out")
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from fl.run.events import (
 )
 from fl.run.sampling import Past
 from fl.run.spec import RunSpec
+from fl.run.terms import Terms
 
 
 class Phase(Enum):
@@ -44,6 +45,8 @@ class Client:
     failures: int = 0
     """Rounds in a row in which it failed."""
     last_failure: str = ""
+    terms: Terms | None = None
+    """On which it trains, in a private run."""
 
     def is_set_aside(self, spec: RunSpec) -> bool:
         """Whether it has failed so often that it is not asked any more."""
@@ -93,6 +96,8 @@ class Seen:
     """Whose update could not be used, and who were asked for it once more."""
     summed: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Blocks of the open round whose sums are here, and who is in each."""
+    terms: Mapping[str, Terms] = field(default_factory=dict)
+    """What clients that are to become ready have said of their privacy."""
     folding: bool = False
     passed_s: float = 0.0
     """How long has been waited since that was last logged."""

@@ -26,6 +26,7 @@ from fl.run.events import (
 )
 from fl.run.spec import compression_of
 from fl.run.state import RunState
+from fl.run.terms import PrivacySettled
 from fl.server.fold import metrics_of
 from fl.wire.bulk import checked_ref
 from fl.wire.envelope import OtherProtocol, body_of, unseal
@@ -38,6 +39,7 @@ from fl.wire.messages_pb2 import (
     EvaluateReply,
     InitReply,
     JoinRequest,
+    PrivacyReply,
     RepliesHeld,
     RepliesLacking,
     ResumeRequest,
@@ -47,6 +49,7 @@ from fl.wire.messages_pb2 import (
 )
 from fl.wire.tensors import open_parcel, read_data_info, read_inline, read_layout
 from fl.wire.tensors_pb2 import Tensors
+from fl.wire.terms import read_terms
 
 OfShards = RepliesHeld | UpdateRefused | RepliesLacking | BlockSummed | SumFailed
 """What other workers tell the leader of a run."""
@@ -107,7 +110,7 @@ def sender_of(delivery: Delivery) -> str:
 def _checked_body(envelope: Envelope, sender: str) -> object:
     body = body_of(envelope)
     owners = isinstance(body, CancelRequest | ResumeRequest | Baton | OfShards)
-    clients = isinstance(body, JoinRequest | InitReply | TrainReply | EvaluateReply | Error)
+    clients = isinstance(body, JoinRequest | InitReply | PrivacyReply | TrainReply | EvaluateReply | Error)
     if not (owners or clients):
         raise BadMessage(f"a {envelope.WhichOneof('body')} is nothing to send to a leader")
     if owners and sender:
@@ -125,6 +128,8 @@ def read_event(letter: Letter, state: RunState) -> Input:
             return _asked_to_join(letter, body)
         case InitReply():
             return InitAnswered(client)
+        case PrivacyReply():
+            return PrivacySettled(client, read_terms(body))
         case TrainReply():
             return Replied(client, Kind.TRAIN, body.round, body.weights_digest, vet_update(letter, body, state))
         case EvaluateReply():

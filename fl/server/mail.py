@@ -7,6 +7,7 @@ from typing import Final
 from broker import topology
 from broker.base import Session
 from broker.errors import Unroutable
+from fl.core.privacy.options import PrivacyOptions
 from fl.log import EventLog
 from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
 from fl.run.dealing import shard_for
@@ -15,7 +16,7 @@ from fl.run.footprint import exchange_bytes, sum_bytes, update_bytes
 from fl.run.state import OpenRound, RunState
 from fl.wire.bulk import INLINE_BYTES
 from fl.wire.envelope import Body, seal, what, wrap
-from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, StopRequest, TrainRequest
+from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, PrivacyRequest, StopRequest, TrainRequest
 from fl.wire.tensors import open_parcel, read_layout, write_data_info
 
 AT_A_TIME: Final = 32
@@ -45,6 +46,8 @@ class Mail:
                 await self._post(state, client, JoinReply(accepted=accepted, reason=reason))
             case SendInit(client=client):
                 await self._post(state, client, _init_request(state))
+                if state.spec.run.privacy is not None:
+                    await self._post(state, client, _privacy_request(state.spec.run.privacy.options))
             case SendRound(client=client, edition=edition) if state.open is not None:
                 await self._make_room(state, client, state.open)
                 await self._post(state, client, _round_request(state, client, state.open, edition))
@@ -100,6 +103,16 @@ def _init_request(state: RunState) -> InitRequest:
     if state.fixed is not None:
         request.fixed.CopyFrom(open_parcel(state.fixed))
     return request
+
+
+def _privacy_request(options: PrivacyOptions) -> PrivacyRequest:
+    return PrivacyRequest(
+        epsilon=options.epsilon,
+        delta=options.delta,
+        sclip_norm=options.sclip_norm,
+        accountant=options.accountant,
+        use_csprng=options.use_csprng,
+    )
 
 
 def _round_request(state: RunState, client: str, open_: OpenRound, edition: int) -> TrainRequest | EvaluateRequest:

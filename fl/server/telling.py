@@ -33,6 +33,10 @@ def tell(log: EventLog, record: Record) -> None:
             log.info("run_initialised", n_samples=record.data_info.n_samples)
         case ClientsReady():
             log.info("clients_ready", clients=_names(record.clients))
+            for client, terms in record.terms:
+                log.info("trains_privately", client=client, noise_multiplier=terms.noise_multiplier)
+                for warning in terms.warnings:
+                    log.warning("privacy_warning", client=client, reason=warning)
             _warn(log, "client_failed", record.failed)
         case RoundOpened():
             log.info("round_opened", round=record.round, kind=record.kind.value, clients=len(record.participants))

@@ -146,32 +146,32 @@ class InitReply(_message.Message):
     def __init__(self) -> None: ...
 
 class PrivacyRequest(_message.Message):
-    __slots__ = ("epsilon", "delta", "sclip_norm", "accountant", "use_csprng", "rounds")
+    __slots__ = ("epsilon", "delta", "sclip_norm", "accountant", "use_csprng")
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     SCLIP_NORM_FIELD_NUMBER: _ClassVar[int]
     ACCOUNTANT_FIELD_NUMBER: _ClassVar[int]
     USE_CSPRNG_FIELD_NUMBER: _ClassVar[int]
-    ROUNDS_FIELD_NUMBER: _ClassVar[int]
     epsilon: float
     delta: float
     sclip_norm: float
     accountant: str
     use_csprng: bool
-    rounds: int
-    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., sclip_norm: _Optional[float] = ..., accountant: _Optional[str] = ..., use_csprng: bool = ..., rounds: _Optional[int] = ...) -> None: ...
+    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., sclip_norm: _Optional[float] = ..., accountant: _Optional[str] = ..., use_csprng: bool = ...) -> None: ...
 
 class PrivacyReply(_message.Message):
-    __slots__ = ("noise_multiplier", "planned_steps", "spent_epsilon", "unprotected")
+    __slots__ = ("noise_multiplier", "planned_steps", "spent_epsilon", "unprotected", "warnings")
     NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
     PLANNED_STEPS_FIELD_NUMBER: _ClassVar[int]
     SPENT_EPSILON_FIELD_NUMBER: _ClassVar[int]
     UNPROTECTED_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     noise_multiplier: float
     planned_steps: int
     spent_epsilon: float
     unprotected: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, noise_multiplier: _Optional[float] = ..., planned_steps: _Optional[int] = ..., spent_epsilon: _Optional[float] = ..., unprotected: _Optional[_Iterable[str]] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, noise_multiplier: _Optional[float] = ..., planned_steps: _Optional[int] = ..., spent_epsilon: _Optional[float] = ..., unprotected: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
     __slots__ = ("round", "weights", "aux", "counted", "edition", "route")

@@ -32,11 +32,13 @@ from fl.wire import records_pb2 as pb
 from fl.wire.envelope import PROTOCOL
 from fl.wire.tensors import open_parcel, parcel, read_data_info, write_data_info
 from fl.wire.tensors_pb2 import Tensors
+from fl.wire.terms import read_terms, write_terms
 
 _CAUSES = {
     Cause.FAILED: pb.ClientNote.FAILED,
     Cause.LATE: pb.ClientNote.LATE,
     Cause.GONE: pb.ClientNote.GONE,
+    Cause.REFUSED: pb.ClientNote.REFUSED,
 }
 _CAUSES_BACK = {number: cause for cause, number in _CAUSES.items()}
 _KINDS = {Kind.TRAIN: pb.RoundKind.TRAIN, Kind.EVALUATE: pb.RoundKind.EVALUATE}
@@ -59,7 +61,9 @@ def write_record(leader: str, record: Record, *, number: int, now: float) -> Mes
             entry.run_initialised.CopyFrom(pb.RunInitialised(data_info=data_info, weights=open_parcel(record.weights)))
             _write_parcels(entry.run_initialised, aux=record.aux, fixed=record.fixed, sent_weights=record.sent_weights)
         case ClientsReady():
-            entry.clients_ready.CopyFrom(pb.ClientsReady(clients=record.clients, failed=_notes(record.failed)))
+            terms = (pb.ClientTerms(client=client, terms=write_terms(one)) for client, one in record.terms)
+            ready = pb.ClientsReady(clients=record.clients, failed=_notes(record.failed), terms=terms)
+            entry.clients_ready.CopyFrom(ready)
         case RoundOpened():
             entry.round_opened.round = record.round
             entry.round_opened.kind = _KINDS[record.kind]
@@ -131,7 +135,9 @@ def _read(entry: pb.LogRecord) -> Record:
                 sent_weights=_read_parcel(initialised, "sent_weights"),
             )
         case "clients_ready":
-            return ClientsReady(tuple(entry.clients_ready.clients), _read_notes(entry.clients_ready.failed))
+            ready = entry.clients_ready
+            terms = tuple((one.client, read_terms(one.terms)) for one in ready.terms)
+            return ClientsReady(tuple(ready.clients), _read_notes(ready.failed), terms)
         case "round_opened":
             opened = entry.round_opened
             kind = _read_kind(opened.kind)

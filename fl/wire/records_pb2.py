@@ -26,49 +26,51 @@ from fl.wire import messages_pb2 as fl_dot_wire_dot_messages__pb2
 from fl.wire import tensors_pb2 as fl_dot_wire_dot_tensors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66l/wire/records.proto\x12\nfluffle.v1\x1a\x16\x66l/wire/messages.proto\x1a\x15\x66l/wire/tensors.proto\"\xb7\x05\n\tLogRecord\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\n\n\x02\x61t\x18\x03 \x01(\x01\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12\x33\n\x0eleader_started\x18\n \x01(\x0b\x32\x19.fluffle.v1.LeaderStartedH\x00\x12\x37\n\x10\x63lients_admitted\x18\x0b \x01(\x0b\x32\x1b.fluffle.v1.ClientsAdmittedH\x00\x12\x35\n\x0frun_initialised\x18\x0c \x01(\x0b\x32\x1a.fluffle.v1.RunInitialisedH\x00\x12\x31\n\rclients_ready\x18\r \x01(\x0b\x32\x18.fluffle.v1.ClientsReadyH\x00\x12/\n\x0cround_opened\x18\x0e \x01(\x0b\x32\x17.fluffle.v1.RoundOpenedH\x00\x12\x35\n\x0fround_committed\x18\x0f \x01(\x0b\x32\x1a.fluffle.v1.RoundCommittedH\x00\x12)\n\trun_ended\x18\x10 \x01(\x0b\x32\x14.fluffle.v1.RunEndedH\x00\x12\x31\n\rstill_waiting\x18\x11 \x01(\x0b\x32\x18.fluffle.v1.StillWaitingH\x00\x12+\n\nrun_paused\x18\x12 \x01(\x0b\x32\x15.fluffle.v1.RunPausedH\x00\x12\x37\n\x10\x63lients_returned\x18\x13 \x01(\x0b\x32\x1b.fluffle.v1.ClientsReturnedH\x00\x12-\n\x0b\x63lients_out\x18\x14 \x01(\x0b\x32\x16.fluffle.v1.ClientsOutH\x00\x12/\n\x0cround_closed\x18\x15 \x01(\x0b\x32\x17.fluffle.v1.RoundClosedH\x00\x42\x08\n\x06record\"6\n\rLeaderStarted\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x15\n\rlogic_version\x18\x02 \x01(\r\"\x99\x01\n\nClientNote\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x1c.fluffle.v1.ClientNote.Cause\">\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\n\n\x06\x46\x41ILED\x10\x01\x12\x08\n\x04LATE\x10\x02\x12\x08\n\x04GONE\x10\x03\"I\n\x0e\x41\x64mittedClient\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\'\n\tdata_info\x18\x02 \x01(\x0b\x32\x14.fluffle.v1.DataInfo\"g\n\x0f\x43lientsAdmitted\x12+\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x1a.fluffle.v1.AdmittedClient\x12\'\n\x07refused\x18\x02 \x03(\x0b\x32\x16.fluffle.v1.ClientNote\"\xd0\x01\n\x0eRunInitialised\x12\'\n\tdata_info\x18\x01 \x01(\x0b\x32\x14.fluffle.v1.DataInfo\x12$\n\x07weights\x18\x02 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12 \n\x03\x61ux\x18\x03 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12\"\n\x05\x66ixed\x18\x04 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12)\n\x0csent_weights\x18\x05 \x01(\x0b\x32\x13.fluffle.v1.Tensors\"G\n\x0c\x43lientsReady\x12\x0f\n\x07\x63lients\x18\x01 \x03(\t\x12&\n\x06\x66\x61iled\x18\x02 \x03(\x0b\x32\x16.fluffle.v1.ClientNote\"k\n\x0bRoundOpened\x12\r\n\x05round\x18\x01 \x01(\r\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.fluffle.v1.RoundKind\x12\x14\n\x0cparticipants\x18\x03 \x03(\t\x12\x12\n\ndeadline_s\x18\x04 \x01(\x01\"-\n\x0bRoundClosed\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0f\n\x07\x63lients\x18\x02 \x03(\t\"5\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\x12\r\n\x05shape\x18\x03 \x03(\x04\"\x99\x01\n\x0c\x43lientResult\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0f\n\x07n_steps\x18\x02 \x01(\x04\x12\x11\n\tn_samples\x18\x03 \x01(\x04\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x11\n\x04loss\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bupdate_norm\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x07\n\x05_lossB\x0e\n\x0c_update_norm\"\x8a\x03\n\x0eRoundCommitted\x12\r\n\x05round\x18\x01 \x01(\r\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.fluffle.v1.RoundKind\x12.\n\x0cparticipants\x18\x03 \x03(\x0b\x32\x18.fluffle.v1.ClientResult\x12\'\n\x07\x64ropped\x18\x04 \x03(\x0b\x32\x16.fluffle.v1.ClientNote\x12$\n\x07weights\x18\x05 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12)\n\x0cserver_state\x18\x06 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12\x11\n\x04loss\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12#\n\x07metrics\x18\x08 \x03(\x0b\x32\x12.fluffle.v1.Metric\x12\x0c\n\x04note\x18\t \x01(\t\x12 \n\x03\x61ux\x18\n \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12)\n\x0csent_weights\x18\x0b \x01(\x0b\x32\x13.fluffle.v1.TensorsB\x07\n\x05_loss\"C\n\x0cStillWaiting\x12\x10\n\x08waited_s\x18\x01 \x01(\x01\x12\x10\n\x08\x61nswered\x18\x02 \x03(\t\x12\x0f\n\x07\x61waited\x18\x03 \x03(\t\"5\n\nClientsOut\x12\'\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x16.fluffle.v1.ClientNote\"\x1b\n\tRunPaused\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\"\n\x0f\x43lientsReturned\x12\x0f\n\x07\x63lients\x18\x01 \x03(\t\"d\n\x08RunEnded\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nbest_round\x18\x03 \x01(\r\x12$\n\x07weights\x18\x04 \x01(\x0b\x32\x13.fluffle.v1.Tensors*@\n\tRoundKind\x12\x1a\n\x16ROUND_KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TRAIN\x10\x01\x12\x0c\n\x08\x45VALUATE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66l/wire/records.proto\x12\nfluffle.v1\x1a\x16\x66l/wire/messages.proto\x1a\x15\x66l/wire/tensors.proto\"\xb7\x05\n\tLogRecord\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\n\n\x02\x61t\x18\x03 \x01(\x01\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12\x33\n\x0eleader_started\x18\n \x01(\x0b\x32\x19.fluffle.v1.LeaderStartedH\x00\x12\x37\n\x10\x63lients_admitted\x18\x0b \x01(\x0b\x32\x1b.fluffle.v1.ClientsAdmittedH\x00\x12\x35\n\x0frun_initialised\x18\x0c \x01(\x0b\x32\x1a.fluffle.v1.RunInitialisedH\x00\x12\x31\n\rclients_ready\x18\r \x01(\x0b\x32\x18.fluffle.v1.ClientsReadyH\x00\x12/\n\x0cround_opened\x18\x0e \x01(\x0b\x32\x17.fluffle.v1.RoundOpenedH\x00\x12\x35\n\x0fround_committed\x18\x0f \x01(\x0b\x32\x1a.fluffle.v1.RoundCommittedH\x00\x12)\n\trun_ended\x18\x10 \x01(\x0b\x32\x14.fluffle.v1.RunEndedH\x00\x12\x31\n\rstill_waiting\x18\x11 \x01(\x0b\x32\x18.fluffle.v1.StillWaitingH\x00\x12+\n\nrun_paused\x18\x12 \x01(\x0b\x32\x15.fluffle.v1.RunPausedH\x00\x12\x37\n\x10\x63lients_returned\x18\x13 \x01(\x0b\x32\x1b.fluffle.v1.ClientsReturnedH\x00\x12-\n\x0b\x63lients_out\x18\x14 \x01(\x0b\x32\x16.fluffle.v1.ClientsOutH\x00\x12/\n\x0cround_closed\x18\x15 \x01(\x0b\x32\x17.fluffle.v1.RoundClosedH\x00\x42\x08\n\x06record\"6\n\rLeaderStarted\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x15\n\rlogic_version\x18\x02 \x01(\r\"\xa6\x01\n\nClientNote\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x1c.fluffle.v1.ClientNote.Cause\"K\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\n\n\x06\x46\x41ILED\x10\x01\x12\x08\n\x04LATE\x10\x02\x12\x08\n\x04GONE\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\"I\n\x0e\x41\x64mittedClient\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\'\n\tdata_info\x18\x02 \x01(\x0b\x32\x14.fluffle.v1.DataInfo\"g\n\x0f\x43lientsAdmitted\x12+\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x1a.fluffle.v1.AdmittedClient\x12\'\n\x07refused\x18\x02 \x03(\x0b\x32\x16.fluffle.v1.ClientNote\"\xd0\x01\n\x0eRunInitialised\x12\'\n\tdata_info\x18\x01 \x01(\x0b\x32\x14.fluffle.v1.DataInfo\x12$\n\x07weights\x18\x02 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12 \n\x03\x61ux\x18\x03 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12\"\n\x05\x66ixed\x18\x04 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12)\n\x0csent_weights\x18\x05 \x01(\x0b\x32\x13.fluffle.v1.Tensors\"F\n\x0b\x43lientTerms\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\'\n\x05terms\x18\x02 \x01(\x0b\x32\x18.fluffle.v1.PrivacyReply\"o\n\x0c\x43lientsReady\x12\x0f\n\x07\x63lients\x18\x01 \x03(\t\x12&\n\x06\x66\x61iled\x18\x02 \x03(\x0b\x32\x16.fluffle.v1.ClientNote\x12&\n\x05terms\x18\x03 \x03(\x0b\x32\x17.fluffle.v1.ClientTerms\"k\n\x0bRoundOpened\x12\r\n\x05round\x18\x01 \x01(\r\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.fluffle.v1.RoundKind\x12\x14\n\x0cparticipants\x18\x03 \x03(\t\x12\x12\n\ndeadline_s\x18\x04 \x01(\x01\"-\n\x0bRoundClosed\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0f\n\x07\x63lients\x18\x02 \x03(\t\"5\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\x12\r\n\x05shape\x18\x03 \x03(\x04\"\x99\x01\n\x0c\x43lientResult\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0f\n\x07n_steps\x18\x02 \x01(\x04\x12\x11\n\tn_samples\x18\x03 \x01(\x04\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x11\n\x04loss\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bupdate_norm\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x07\n\x05_lossB\x0e\n\x0c_update_norm\"\x8a\x03\n\x0eRoundCommitted\x12\r\n\x05round\x18\x01 \x01(\r\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.fluffle.v1.RoundKind\x12.\n\x0cparticipants\x18\x03 \x03(\x0b\x32\x18.fluffle.v1.ClientResult\x12\'\n\x07\x64ropped\x18\x04 \x03(\x0b\x32\x16.fluffle.v1.ClientNote\x12$\n\x07weights\x18\x05 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12)\n\x0cserver_state\x18\x06 \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12\x11\n\x04loss\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12#\n\x07metrics\x18\x08 \x03(\x0b\x32\x12.fluffle.v1.Metric\x12\x0c\n\x04note\x18\t \x01(\t\x12 \n\x03\x61ux\x18\n \x01(\x0b\x32\x13.fluffle.v1.Tensors\x12)\n\x0csent_weights\x18\x0b \x01(\x0b\x32\x13.fluffle.v1.TensorsB\x07\n\x05_loss\"C\n\x0cStillWaiting\x12\x10\n\x08waited_s\x18\x01 \x01(\x01\x12\x10\n\x08\x61nswered\x18\x02 \x03(\t\x12\x0f\n\x07\x61waited\x18\x03 \x03(\t\"5\n\nClientsOut\x12\'\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x16.fluffle.v1.ClientNote\"\x1b\n\tRunPaused\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\"\n\x0f\x43lientsReturned\x12\x0f\n\x07\x63lients\x18\x01 \x03(\t\"d\n\x08RunEnded\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nbest_round\x18\x03 \x01(\r\x12$\n\x07weights\x18\x04 \x01(\x0b\x32\x13.fluffle.v1.Tensors*@\n\tRoundKind\x12\x1a\n\x16ROUND_KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TRAIN\x10\x01\x12\x0c\n\x08\x45VALUATE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fl.wire.records_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROUNDKIND']._serialized_start=2513
-  _globals['_ROUNDKIND']._serialized_end=2577
+  _globals['_ROUNDKIND']._serialized_start=2638
+  _globals['_ROUNDKIND']._serialized_end=2702
   _globals['_LOGRECORD']._serialized_start=85
   _globals['_LOGRECORD']._serialized_end=780
   _globals['_LEADERSTARTED']._serialized_start=782
   _globals['_LEADERSTARTED']._serialized_end=836
   _globals['_CLIENTNOTE']._serialized_start=839
-  _globals['_CLIENTNOTE']._serialized_end=992
+  _globals['_CLIENTNOTE']._serialized_end=1005
   _globals['_CLIENTNOTE_CAUSE']._serialized_start=930
-  _globals['_CLIENTNOTE_CAUSE']._serialized_end=992
-  _globals['_ADMITTEDCLIENT']._serialized_start=994
-  _globals['_ADMITTEDCLIENT']._serialized_end=1067
-  _globals['_CLIENTSADMITTED']._serialized_start=1069
-  _globals['_CLIENTSADMITTED']._serialized_end=1172
-  _globals['_RUNINITIALISED']._serialized_start=1175
-  _globals['_RUNINITIALISED']._serialized_end=1383
-  _globals['_CLIENTSREADY']._serialized_start=1385
-  _globals['_CLIENTSREADY']._serialized_end=1456
-  _globals['_ROUNDOPENED']._serialized_start=1458
-  _globals['_ROUNDOPENED']._serialized_end=1565
-  _globals['_ROUNDCLOSED']._serialized_start=1567
-  _globals['_ROUNDCLOSED']._serialized_end=1612
-  _globals['_METRIC']._serialized_start=1614
-  _globals['_METRIC']._serialized_end=1667
-  _globals['_CLIENTRESULT']._serialized_start=1670
-  _globals['_CLIENTRESULT']._serialized_end=1823
-  _globals['_ROUNDCOMMITTED']._serialized_start=1826
-  _globals['_ROUNDCOMMITTED']._serialized_end=2220
-  _globals['_STILLWAITING']._serialized_start=2222
-  _globals['_STILLWAITING']._serialized_end=2289
-  _globals['_CLIENTSOUT']._serialized_start=2291
-  _globals['_CLIENTSOUT']._serialized_end=2344
-  _globals['_RUNPAUSED']._serialized_start=2346
-  _globals['_RUNPAUSED']._serialized_end=2373
-  _globals['_CLIENTSRETURNED']._serialized_start=2375
-  _globals['_CLIENTSRETURNED']._serialized_end=2409
-  _globals['_RUNENDED']._serialized_start=2411
-  _globals['_RUNENDED']._serialized_end=2511
+  _globals['_CLIENTNOTE_CAUSE']._serialized_end=1005
+  _globals['_ADMITTEDCLIENT']._serialized_start=1007
+  _globals['_ADMITTEDCLIENT']._serialized_end=1080
+  _globals['_CLIENTSADMITTED']._serialized_start=1082
+  _globals['_CLIENTSADMITTED']._serialized_end=1185
+  _globals['_RUNINITIALISED']._serialized_start=1188
+  _globals['_RUNINITIALISED']._serialized_end=1396
+  _globals['_CLIENTTERMS']._serialized_start=1398
+  _globals['_CLIENTTERMS']._serialized_end=1468
+  _globals['_CLIENTSREADY']._serialized_start=1470
+  _globals['_CLIENTSREADY']._serialized_end=1581
+  _globals['_ROUNDOPENED']._serialized_start=1583
+  _globals['_ROUNDOPENED']._serialized_end=1690
+  _globals['_ROUNDCLOSED']._serialized_start=1692
+  _globals['_ROUNDCLOSED']._serialized_end=1737
+  _globals['_METRIC']._serialized_start=1739
+  _globals['_METRIC']._serialized_end=1792
+  _globals['_CLIENTRESULT']._serialized_start=1795
+  _globals['_CLIENTRESULT']._serialized_end=1948
+  _globals['_ROUNDCOMMITTED']._serialized_start=1951
+  _globals['_ROUNDCOMMITTED']._serialized_end=2345
+  _globals['_STILLWAITING']._serialized_start=2347
+  _globals['_STILLWAITING']._serialized_end=2414
+  _globals['_CLIENTSOUT']._serialized_start=2416
+  _globals['_CLIENTSOUT']._serialized_end=2469
+  _globals['_RUNPAUSED']._serialized_start=2471
+  _globals['_RUNPAUSED']._serialized_end=2498
+  _globals['_CLIENTSRETURNED']._serialized_start=2500
+  _globals['_CLIENTSRETURNED']._serialized_end=2534
+  _globals['_RUNENDED']._serialized_start=2536
+  _globals['_RUNENDED']._serialized_end=2636
 # @@protoc_insertion_point(module_scope)

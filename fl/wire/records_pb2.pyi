@@ -70,10 +70,12 @@ class ClientNote(_message.Message):
         FAILED: _ClassVar[ClientNote.Cause]
         LATE: _ClassVar[ClientNote.Cause]
         GONE: _ClassVar[ClientNote.Cause]
+        REFUSED: _ClassVar[ClientNote.Cause]
     CAUSE_UNSPECIFIED: ClientNote.Cause
     FAILED: ClientNote.Cause
     LATE: ClientNote.Cause
     GONE: ClientNote.Cause
+    REFUSED: ClientNote.Cause
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -112,13 +114,23 @@ class RunInitialised(_message.Message):
     sent_weights: _tensors_pb2.Tensors
     def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., fixed: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., sent_weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
 
+class ClientTerms(_message.Message):
+    __slots__ = ("client", "terms")
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    client: str
+    terms: _messages_pb2.PrivacyReply
+    def __init__(self, client: _Optional[str] = ..., terms: _Optional[_Union[_messages_pb2.PrivacyReply, _Mapping]] = ...) -> None: ...
+
 class ClientsReady(_message.Message):
-    __slots__ = ("clients", "failed")
+    __slots__ = ("clients", "failed", "terms")
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
     clients: _containers.RepeatedScalarFieldContainer[str]
     failed: _containers.RepeatedCompositeFieldContainer[ClientNote]
-    def __init__(self, clients: _Optional[_Iterable[str]] = ..., failed: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ...) -> None: ...
+    terms: _containers.RepeatedCompositeFieldContainer[ClientTerms]
+    def __init__(self, clients: _Optional[_Iterable[str]] = ..., failed: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[ClientTerms, _Mapping]]] = ...) -> None: ...
 
 class RoundOpened(_message.Message):
     __slots__ = ("round", "kind", "participants", "deadline_s")

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainerSetup(_message.Message):
-    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "allow_factories", "allow_pickle", "threads", "state_path")
+    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "allow_factories", "allow_pickle", "threads", "ledger_path", "private_only", "cap", "share_loss", "told_samples", "state_path")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_JSON_FIELD_NUMBER: _ClassVar[int]
     VALID_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,11 @@ class TrainerSetup(_message.Message):
     ALLOW_FACTORIES_FIELD_NUMBER: _ClassVar[int]
     ALLOW_PICKLE_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_PATH_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    CAP_FIELD_NUMBER: _ClassVar[int]
+    SHARE_LOSS_FIELD_NUMBER: _ClassVar[int]
+    TOLD_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     STATE_PATH_FIELD_NUMBER: _ClassVar[int]
     client: str
     train_json: str
@@ -30,8 +35,23 @@ class TrainerSetup(_message.Message):
     allow_factories: _containers.RepeatedScalarFieldContainer[str]
     allow_pickle: bool
     threads: int
+    ledger_path: str
+    private_only: bool
+    cap: PrivacyCap
+    share_loss: bool
+    told_samples: int
     state_path: str
-    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., allow_factories: _Optional[_Iterable[str]] = ..., allow_pickle: bool = ..., threads: _Optional[int] = ..., state_path: _Optional[str] = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., allow_factories: _Optional[_Iterable[str]] = ..., allow_pickle: bool = ..., threads: _Optional[int] = ..., ledger_path: _Optional[str] = ..., private_only: bool = ..., cap: _Optional[_Union[PrivacyCap, _Mapping]] = ..., share_loss: bool = ..., told_samples: _Optional[int] = ..., state_path: _Optional[str] = ...) -> None: ...
+
+class PrivacyCap(_message.Message):
+    __slots__ = ("epsilon", "delta", "accountant")
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNTANT_FIELD_NUMBER: _ClassVar[int]
+    epsilon: float
+    delta: float
+    accountant: str
+    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., accountant: _Optional[str] = ...) -> None: ...
 
 class Span(_message.Message):
     __slots__ = ("start", "size")
@@ -42,7 +62,7 @@ class Span(_message.Message):
     def __init__(self, start: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
 
 class TrainerCall(_message.Message):
-    __slots__ = ("run", "setup", "init", "train", "evaluate", "spans")
+    __slots__ = ("run", "setup", "init", "train", "evaluate", "privacy", "spans")
     class SpansEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -55,17 +75,19 @@ class TrainerCall(_message.Message):
     INIT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
     SPANS_FIELD_NUMBER: _ClassVar[int]
     run: str
     setup: TrainerSetup
     init: _messages_pb2.InitRequest
     train: _messages_pb2.TrainRequest
     evaluate: _messages_pb2.EvaluateRequest
+    privacy: _messages_pb2.PrivacyRequest
     spans: _containers.MessageMap[str, Span]
-    def __init__(self, run: _Optional[str] = ..., setup: _Optional[_Union[TrainerSetup, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitRequest, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainRequest, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateRequest, _Mapping]] = ..., spans: _Optional[_Mapping[str, Span]] = ...) -> None: ...
+    def __init__(self, run: _Optional[str] = ..., setup: _Optional[_Union[TrainerSetup, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitRequest, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainRequest, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateRequest, _Mapping]] = ..., privacy: _Optional[_Union[_messages_pb2.PrivacyRequest, _Mapping]] = ..., spans: _Optional[_Mapping[str, Span]] = ...) -> None: ...
 
 class TrainerAnswer(_message.Message):
-    __slots__ = ("data_info", "init", "train", "evaluate", "error", "spans")
+    __slots__ = ("data_info", "init", "train", "evaluate", "error", "privacy", "spans")
     class SpansEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -78,11 +100,13 @@ class TrainerAnswer(_message.Message):
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
     SPANS_FIELD_NUMBER: _ClassVar[int]
     data_info: _messages_pb2.DataInfo
     init: _messages_pb2.InitReply
     train: _messages_pb2.TrainReply
     evaluate: _messages_pb2.EvaluateReply
     error: _messages_pb2.Error
+    privacy: _messages_pb2.PrivacyReply
     spans: _containers.MessageMap[str, Span]
-    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitReply, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainReply, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateReply, _Mapping]] = ..., error: _Optional[_Union[_messages_pb2.Error, _Mapping]] = ..., spans: _Optional[_Mapping[str, Span]] = ...) -> None: ...
+    def __init__(self, data_info: _Optional[_Union[_messages_pb2.DataInfo, _Mapping]] = ..., init: _Optional[_Union[_messages_pb2.InitReply, _Mapping]] = ..., train: _Optional[_Union[_messages_pb2.TrainReply, _Mapping]] = ..., evaluate: _Optional[_Union[_messages_pb2.EvaluateReply, _Mapping]] = ..., error: _Optional[_Union[_messages_pb2.Error, _Mapping]] = ..., privacy: _Optional[_Union[_messages_pb2.PrivacyReply, _Mapping]] = ..., spans: _Optional[_Mapping[str, Span]] = ...) -> None: ...

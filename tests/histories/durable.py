@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fl.core.data_info import DataInfo
@@ -61,6 +62,7 @@ def client_told(client: Client) -> Told:
         away=client.away,
         failures=client.failures,
         last_failure=client.last_failure,
+        terms=client.terms and asdict(client.terms),
     )
 
 

@@ -25,6 +25,7 @@ from fl.submit.submission import cancellation, resumption
 from fl.wire.messages_pb2 import DataInfo, EvaluateReply, InitRequest, TrainReply
 from fl.wire.records import write_record
 from tests.histories.players import NAMES, START, Failing, Stage, asked, judging, stepping, withholding
+from tests.integration.private import Private
 from tests.integration.world import Puppet, make_spec, until
 
 # ---- what is learned ---------------------------------------------------------------------------------------------
@@ -85,6 +86,13 @@ async def shards(stage: Stage) -> None:
     with stage.cut_between(RoundClosed, RoundCommitted):
         stage.puppets(Puppet("ant"), Puppet("bee"))
         await stage.until(LeaderStarted, LeaderStarted)
+
+
+async def private_and_spent(stage: Stage) -> None:
+    """Sites train privately, and one of them has nothing left to spend in the second round."""
+    privacy = {"budget": (8.0, 1e-3), "sclip_norm": 1.0}
+    await stage.begin(make_spec(rounds=3, clients=2, privacy=privacy))
+    stage.puppets(Private("ant", set()), Private("bee", {2}))
 
 
 # ---- who takes part ----------------------------------------------------------------------------------------------
@@ -297,6 +305,7 @@ SCENES: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
         compressed_weights,
         fixed_tensors,
         shards,
+        private_and_spent,
         late_joiner,
         set_aside_and_back,
         gone_and_back,

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from fl.core.files import flush
 from fl.core.privacy.accounting import Spending, epsilon
@@ -55,6 +55,36 @@ class Line:
     """Of all spendings on that dataset up to this one, at this delta, by this accountant."""
 
 
+class Accounts(Protocol):
+    """What has been spent, by whom and on what."""
+
+    def lines(self) -> list[Line]:
+        """All of it, oldest first; none where nothing has been spent."""
+
+    def spend(self, entry: Entry, *, budget: Budget, cap: Budget | None = None) -> Line:
+        """Pay for steps before they are done: `budget` is the whole run's, `cap` the site's for the dataset.
+
+        What has the same key and was paid for already is free. Raises `BudgetSpent`, and then nothing is paid.
+        """
+
+
+class MemoryLedger:
+    """Accounts that are forgotten with the process: for runs that are all in one."""
+
+    def __init__(self) -> None:
+        self._lines: list[Line] = []
+
+    def lines(self) -> list[Line]:
+        return list(self._lines)
+
+    def spend(self, entry: Entry, *, budget: Budget, cap: Budget | None = None) -> Line:
+        line = next((line for line in self._lines if line.entry.key == entry.key), None)
+        if line is None:
+            line = _price(self._lines, entry, budget, cap)
+            self._lines.append(line)
+        return line
+
+
 class Ledger:
     """The ledger of a site. Every method reads the file anew; it is made by the first spending.
 
@@ -65,7 +95,6 @@ class Ledger:
         self.path = path
 
     def lines(self) -> list[Line]:
-        """All of it, oldest first; none where nothing has been spent."""
         try:
             with _locked(self.path, os.O_RDONLY, fcntl.LOCK_SH):
                 return self._parse(self.path.read_bytes()).lines
@@ -77,10 +106,6 @@ class Ledger:
         return _composed((line for line in self.lines() if line.entry.dataset == dataset), more, delta, accountant)
 
     def spend(self, entry: Entry, *, budget: Budget, cap: Budget | None = None) -> Line:
-        """Pay for steps before they are done: `budget` is the whole run's, `cap` the site's for the dataset.
-
-        What has the same key and was paid for already is free. Raises `BudgetSpent`, and then nothing is paid.
-        """
         epsilon([entry.paid], delta=budget.delta, accountant=budget.accountant)  # imports what others need not wait for
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as handle:

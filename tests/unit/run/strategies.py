@@ -27,6 +27,7 @@ from fl.run.events import (
     Status,
     StillWaiting,
 )
+from fl.run.terms import Terms
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 u32 = st.integers(0, 2**32 - 1)
@@ -47,6 +48,7 @@ labels = tuples_of(st.integers(-(2**63), 2**63 - 1)) | tuples_of(texts)
 data_infos = st.builds(
     DataInfo, u64, st.none() | u64, st.none() | tuples_of(u64, min_size=1), st.none() | labels, st.none() | texts
 )
+terms = st.builds(Terms, numbers, u64, numbers, tuples_of(texts), tuples_of(texts))
 any_parcels = st.builds(Parcel, st.binary(max_size=4), st.binary(max_size=4))
 
 
@@ -59,7 +61,7 @@ def decisions(parcels: st.SearchStrategy[Parcel] = any_parcels) -> st.SearchStra
     return st.one_of(
         st.builds(ClientsAdmitted, tuples_of(st.tuples(texts, data_infos)), notes),
         st.builds(RunInitialised, data_infos, parcels, sent_weights=maybe),
-        st.builds(ClientsReady, tuples_of(texts), notes),
+        st.builds(ClientsReady, tuples_of(texts), notes, tuples_of(st.tuples(texts, terms))),
         st.builds(RoundOpened, u32, kinds, tuples_of(texts), deadlines),
         st.builds(RoundClosed, u32, tuples_of(texts)),
         st.builds(

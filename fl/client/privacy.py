@@ -1,0 +1,170 @@
+"""A private run at one site: how much noise it takes, and that every step is paid for before it is done."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fl.client.disk import is_full, no_room
+from fl.core.dataset import Dataset
+from fl.core.mergeable import Sum
+from fl.core.optimizer.aux import pack_aux
+from fl.core.privacy.accounting import Spending, epsilon, noise_multiplier
+from fl.core.privacy.keys import RoundFacts, batches_generator, noise_key, spending_key
+from fl.core.privacy.ledger import Accounts, Entry
+from fl.core.privacy.noise import keyed_source
+from fl.core.privacy.options import Budget, PrivacyOptions
+from fl.core.privacy.private import PrivateSteps
+from fl.core.state import pack_state
+from fl.core.training import Batching, Effort
+from fl.core.vector import NumpyVector
+from fl.errors import BudgetSpent
+from fl.run.terms import Terms
+
+NOTHING: Final = ""
+"""In the place of the digest of what is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a site allows of its data's privacy, and where what is spent is written down."""
+
+    accounts: Accounts
+    clock: Callable[[], float]
+    """Seconds since the epoch."""
+    cap: Budget | None = None
+    """What all runs together may spend on the training data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who trains on what, how much and how often, in the whole of a run."""
+
+    run: str
+    seed: bytes
+    """The site's own, which nobody else knows."""
+    dataset: Dataset
+    batching: Batching
+    effort: Effort
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a round starts from: all that its gradients depend on but for its randomness."""
+
+    round_: int
+    counted: int
+    weights: NumpyVector
+    state: dict[str, Any]
+    aux: Mapping[str, Sum]
+
+
+class PrivateRun:
+    """The steps of one run at one site. Raises `ConfigError` where no noise makes the budget do."""
+
+    def __init__(self, options: PrivacyOptions, policy: Policy, plan: Plan) -> None:
+        batching = replace(plan.batching, poisson=True, shuffle=False, replacement=False)
+        n_samples = plan.dataset.n_samples
+        rate = batching.sample_rate(n_samples)
+        steps = plan.effort.most_steps(batching.n_batches(n_samples))
+        sigma = noise_multiplier(options.budget, sample_rate=rate, steps=plan.rounds * steps)
+        self._options = options
+        self._policy = policy
+        self._plan = plan
+        self._dataset = plan.dataset.fingerprint()
+        self._of_round = Spending(sigma, rate, steps)
+        self._of_run = Spending(sigma, rate, plan.rounds * steps)
+
+    def terms(self, unprotected: tuple[str, ...]) -> Terms:
+        """How it goes on; `unprotected` is what leaves the site without noise.
+
+        Raises `BudgetSpent` where the run, after all others on these data, would spend more than the site allows.
+        """
+        before = [
+            line.entry.paid
+            for line in self._policy.accounts.lines()
+            if line.entry.dataset == self._dataset and line.entry.run != self._plan.run
+        ]
+        self._check_cap(before)
+        options = self._options
+        spent = epsilon(before, delta=options.delta, accountant=options.accountant)
+        return Terms(self._of_run.noise_multiplier, self._of_run.steps, spent, unprotected, self._warnings())
+
+    def pay(self, start: Start) -> tuple[PrivateSteps, np.random.Generator]:
+        """The steps of a round and what their batches are drawn from, once they are paid for.
+
+        Raises `BudgetSpent` and `NoRoom`, and then none of them may be done.
+        """
+        options, plan = self._options, self._plan
+        facts = RoundFacts(
+            run=plan.run,
+            round_=start.round_,
+            counted=start.counted,
+            dataset=self._dataset,
+            weights=_digest(start.weights),
+            state=_digest(pack_state(start.state)),
+            aux=_digest(pack_aux(start.aux)),
+            paid=self._of_round,
+            sclip_norm=options.sclip_norm,
+            secure=options.use_csprng,
+        )
+        key = spending_key(plan.seed, facts)
+        entry = Entry(
+            at=self._policy.clock(),
+            dataset=self._dataset,
+            run=plan.run,
+            round_=start.round_,
+            key=key,
+            paid=self._of_round,
+        )
+        try:
+            self._policy.accounts.spend(entry, budget=options.budget, cap=self._policy.cap)
+        except OSError as error:
+            if is_full(error):
+                raise no_room(Path("ledger.jsonl"), error) from None
+            raise
+        noise = keyed_source(noise_key(plan.seed, key), secure=options.use_csprng)
+        return PrivateSteps(self._of_round, options.sclip_norm, noise), batches_generator(plan.seed, key)
+
+    def samples_of(self, n_steps: int) -> int:
+        """How many samples so many steps see by expectation: how many they did see is the site's own business."""
+        return round(n_steps * self._of_round.sample_rate * self._plan.dataset.n_samples)
+
+    def _check_cap(self, before: list[Spending]) -> None:
+        cap = self._policy.cap
+        if cap is None:
+            return
+        total = epsilon([*before, self._of_run], delta=cap.delta, accountant=cap.accountant)
+        if total > cap.epsilon:
+            spent = epsilon(before, delta=cap.delta, accountant=cap.accountant)
+            raise BudgetSpent(
+                f"this run would bring what is spent on this site's data from epsilon={spent:.4g} to {total:.4g} at "
+                f"delta={cap.delta:g}, and the site's cap is {cap.epsilon:g}: ask for a smaller budget",
+                epsilon=total,
+                limit=cap.epsilon,
+            )
+
+    def _warnings(self) -> tuple[str, ...]:
+        n_samples, batch_size = self._plan.dataset.n_samples, self._plan.batching.batch_size
+        found = []
+        if self._options.delta * n_samples >= 1:
+            found.append(
+                f"delta={self._options.delta:g} is not below 1/{n_samples}, one over the number of samples: a run that "
+                "gave one of them away would keep to it"
+            )
+        if batch_size > n_samples:
+            found.append(f"batches of {batch_size} are more than the {n_samples} samples here: each step sees them all")
+        return tuple(found)
+
+
+def _digest(values: NumpyVector | None) -> str:
+    """Of names, kinds and shapes, and of all values."""
+    if values is None:
+        return NOTHING
+    digest = hashlib.sha256(repr(values.layout).encode())
+    digest.update(values.pack())
+    return digest.hexdigest()
