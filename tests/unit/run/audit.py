@@ -249,7 +249,7 @@ class Audit:
                 self._pause()
             case ClientsOut(clients=notes):
                 assert {note.client for note in notes} <= self.admitted - self.answered.keys()
-                self.failed |= {note.client for note in notes if note.cause is Cause.FAILED}
+                self.failed |= {note.client for note in notes if note.cause is not Cause.GONE}
                 self.reached |= {f"{note.client} is out" for note in notes}
             case ClientsReturned(clients=names):
                 self.failed -= set(names)
@@ -362,6 +362,7 @@ class Audit:
             self.failures.subtract({name: self.failures[name] for name in names})
         self.failures.update(note.client for note in committed.dropped if note.cause is Cause.FAILED)
         self.away |= {note.client for note in committed.dropped if note.cause is Cause.GONE}
+        self.ready -= {note.client for note in committed.dropped if note.cause is Cause.REFUSED}
         self.commits.append(committed)
         self.reached.add((committed.kind, committed.round))
         self.open, self.folding, self.answered, self.paused = None, None, {}, False

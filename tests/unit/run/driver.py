@@ -24,12 +24,14 @@ from fl.run.replay import replay
 from fl.run.shard_events import BlockSummed, RepliesHeld, RepliesLacking, SumFailed
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION, resume, step
+from fl.run.terms import PrivacySettled
 
 Log = list[tuple[str, Record]]
 
 MESSAGES: Final = (
     JoinAsked,
     InitAnswered,
+    PrivacySettled,
     Replied,
     RepliesHeld,
     RepliesLacking,

@@ -37,7 +37,7 @@ from fl.run.state import RunState
 from tests.unit.run.driver import Happening, Leader, LeaderDied, Letter, Log, Logged
 from tests.unit.run.histories import DATA, a_run
 
-Answer = Literal["good", "bad", "failure", "silence", "lost", "forgetful"]
+Answer = Literal["good", "bad", "failure", "refusal", "silence", "lost", "forgetful"]
 """What a client makes of a request. "lost": the first time it has forgotten the run, later it is good; "forgetful":
 it has forgotten the run each time."""
 Script = Mapping[str, Answer]
@@ -151,6 +151,8 @@ class Simulation:
                 answer = Replied(client, opened.kind, opened.round, base, "not finite")
             case "failure":
                 answer = ClientFailed(client, Trouble.FAILED, "out of memory", opened.round, base)
+            case "refusal":
+                answer = ClientFailed(client, Trouble.REFUSED, "the budget is spent", opened.round, base)
             case "lost" | "forgetful":
                 answer = ClientFailed(client, Trouble.UNINITIALISED, "restarted", opened.round, base)
             case _:
