@@ -9,16 +9,17 @@ import typer
 
 from broker.errors import BrokerError
 from fl import __version__
+from fl.cli.broker_commands import broker_app
 from fl.cli.dead_commands import dead_app
 from fl.cli.group import new_app
 from fl.cli.options import Broker, LogLevel, RunName, StartWeights, Timeout
+from fl.cli.privacy_commands import ledger, plan_privacy
 from fl.errors import FluffleError
 
 app = new_app(
     "Federated learning over RabbitMQ: sites train one model together, and their data stays where it is.",
     epilog="Start here: `fluffle demo`. At a site: `fluffle client FILE`. Where runs are led: `fluffle server`.",
 )
-broker_app = new_app("A private RabbitMQ for development.")
 app.add_typer(broker_app, name="broker")
 app.add_typer(dead_app, name="dead")
 
@@ -359,6 +360,10 @@ def split(
     run_split(data, out, target=target, plan=plan, force=force)
 
 
+app.command("plan-privacy")(plan_privacy)
+app.command()(ledger)
+
+
 @app.command()
 def health(
     broker: Broker,
@@ -371,19 +376,6 @@ def health(
     from fl.cli.health import check_health
 
     check_health(broker, client=client, timeout_s=timeout)
-
-
-@broker_app.command()
-def start(
-    port: Annotated[int | None, typer.Option(help="AMQP port on 127.0.0.1; without it a free one.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder to keep its data in; without it they go when it stops.")
-    ] = None,
-) -> None:
-    """Start a private RabbitMQ on this machine, until Ctrl-C."""
-    from fl.cli.brokers import start_broker
-
-    start_broker(port=port, data=data)
 
 
 def run() -> None:

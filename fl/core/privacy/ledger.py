@@ -23,6 +23,8 @@ from fl.core.privacy.accounting import Spending, epsilon
 from fl.core.privacy.options import Budget
 from fl.errors import BudgetSpent, ConfigError
 
+NAME: Final = "privacy-ledger.jsonl"
+"""In a site's state directory."""
 FIRST: Final = hashlib.sha256(b"fluffle ledger 1").hexdigest().encode()
 """In the place of a checksum before the first line."""
 SUM: Final = b',"sum":"'

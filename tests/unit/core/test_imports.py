@@ -16,12 +16,15 @@ SERVER = [
     "model.sklearn",
     "optimizer",
     "optimizer.momentum",
+    "privacy.keys",
+    "privacy.ledger",
+    "privacy.planning",
     "registry",
     "state",
     "training",
     "vector",
 ]
-HEAVY = {"sklearn", "pandas", "scipy", "torch", "tensorflow", "keras", "safetensors"}
+HEAVY = {"opacus", "sklearn", "pandas", "scipy", "torch", "tensorflow", "keras", "safetensors"}
 FOREIGN = {"broker", "fl.wire", "fl.run"}
 
 
