@@ -23,7 +23,7 @@ from fl.core.privacy.accounting import Spending, epsilon
 from fl.core.privacy.options import Budget
 from fl.errors import BudgetSpent, ConfigError
 
-NAME: Final = "privacy-ledger.jsonl"
+NAME: Final = "ledger.jsonl"
 """In a site's state directory."""
 FIRST: Final = hashlib.sha256(b"fluffle ledger 1").hexdigest().encode()
 """In the place of a checksum before the first line."""
@@ -87,21 +87,32 @@ class MemoryLedger:
         return line
 
 
+@dataclass(frozen=True, slots=True)
+class _Content:
+    lines: list[Line]
+    sum: bytes
+    """The checksum of the last of them."""
+    whole: bytes
+    """They themselves, without the one that a crash cut off."""
+
+
 class Ledger:
-    """The ledger of a site. Every method reads the file anew; it is made by the first spending.
+    """The ledger of a site. Every method reads the file anew, which the first spending makes.
 
     All raise `ConfigError` for a file that is not what was written, and `OSError` where the system refuses.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._known = _Content([], FIRST, b"")
 
     def lines(self) -> list[Line]:
         try:
             with _locked(self.path, os.O_RDONLY, fcntl.LOCK_SH):
-                return self._parse(self.path.read_bytes()).lines
+                content = self.path.read_bytes()
         except FileNotFoundError:
-            return []
+            content = b""
+        return list(self._parse(content).lines)
 
     def epsilon(self, dataset: str, *, delta: float, accountant: str, more: Iterable[Spending] = ()) -> float:
         """What has been spent on a dataset over all runs, and would be with `more`."""
@@ -113,12 +124,14 @@ class Ledger:
         with _locked(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as handle:
             content = self.path.read_bytes()
             known = self._parse(content)
-            if known.end < len(content):
-                os.ftruncate(handle, known.end)
+            if len(known.whole) < len(content):
+                os.ftruncate(handle, len(known.whole))
             line = next((line for line in known.lines if line.entry.key == entry.key), None)
             if line is None:
                 line = _price(known.lines, entry, budget, cap)
-                self._append(handle, _sealed(line, known.sum))
+                text = _sealed(line, known.sum)
+                self._append(handle, text)
+                self._parse(known.whole + text)
             os.fsync(handle)  # a line that was found may be of somebody who was killed before this
         flush(self.path.parent)
         return line
@@ -132,35 +145,29 @@ class Ledger:
             os.ftruncate(handle, end)
             raise
 
-    def _parse(self, content: bytes) -> "_Content":
-        lines: list[Line] = []
-        before, start = FIRST, 0
+    def _parse(self, content: bytes) -> _Content:
+        known = self._known
+        if not content.startswith(known.whole):
+            self._refuse("it has lost lines, or has others, that were in it before")
+        lines, before, start = list(known.lines), known.sum, len(known.whole)
         while (end := content.find(b"\n", start)) >= 0:
             body, mark, rest = content[start:end].rpartition(SUM)
             found = rest.removesuffix(END)
             if not mark or found != _checksum(before, body) or len(rest) != len(found) + len(END):
-                self._refuse(len(lines) + 1, "it is not what was written, or does not follow the line before it")
+                self._refuse(f"line {len(lines) + 1} is not what was written, or does not follow the line before it")
             try:
                 lines.append(_line_of(json.loads(body + b"}")))
             except (ValueError, KeyError, TypeError) as error:
-                self._refuse(len(lines) + 1, f"it is of another release ({error})")
+                self._refuse(f"line {len(lines) + 1} is of another release ({error})")
             before, start = found, end + 1
-        return _Content(lines, before, start)
+        self._known = _Content(lines, before, content[:start])
+        return self._known
 
-    def _refuse(self, number: int, why: str) -> NoReturn:
+    def _refuse(self, why: str) -> NoReturn:
         raise ConfigError(
-            f"{self.path}: line {number}: {why}; nothing is trained privately here until the file is back as it was. "
+            f"{self.path}: {why}; nothing is trained privately here until the file is back as it was. "
             "Removing it forgets what has been spent on this site's data"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    lines: list[Line]
-    sum: bytes
-    """The checksum of the last of them."""
-    end: int
-    """Bytes of whole lines; what is beyond was cut off by a crash."""
 
 
 def _price(lines: list[Line], entry: Entry, budget: Budget, cap: Budget | None) -> Line:

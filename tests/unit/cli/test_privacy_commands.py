@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fl.cli.ledger import COLUMNS, ledger_figure
 from fl.cli.main import app
+from fl.client.state import StateDirectory
 from fl.core.privacy.accounting import Spending, epsilon
 from fl.core.privacy.ledger import NAME, Entry, Ledger, Line
 from fl.core.privacy.options import Budget
@@ -107,6 +108,10 @@ def test_the_ledger_is_drawn_with_a_curve_for_each_dataset(spent: list[Line], tm
 
     assert fluffle("ledger", tmp_path, "--plot", tmp_path / "out.png").exit_code == 0
     assert imread(tmp_path / "out.png").size > 10_000
+
+
+def test_the_ledger_is_looked_for_where_a_daemon_keeps_it(tmp_path: Path) -> None:
+    assert StateDirectory(tmp_path).ledger == tmp_path / NAME
 
 
 @pytest.mark.parametrize("name", ["", "nowhere"])

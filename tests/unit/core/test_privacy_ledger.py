@@ -118,10 +118,10 @@ def test_a_file_cut_off_anywhere_keeps_every_whole_line_and_goes_on(ledger: Ledg
         whole = sum(end <= size for end in ends[1:])
 
         # Then the whole lines count, and the next spending follows them
-        assert ledger.lines() == lines[:whole]
+        assert Ledger(ledger.path).lines() == lines[:whole]
     for size in range(ends[2], len(content), 29):
         ledger.path.write_bytes(content[:size])
-        ledger.spend(entry(3), budget=AMPLE)
+        Ledger(ledger.path).spend(entry(3), budget=AMPLE)
         assert ledger.path.read_bytes() == content
 
 
@@ -134,8 +134,8 @@ def test_any_changed_bit_of_a_whole_line_is_refused(ledger: Ledger) -> None:
         changed = bytearray(content)
         changed[place] ^= 1
         ledger.path.write_bytes(changed)
-        with pytest.raises(ConfigError, match="it is not what was written"):
-            ledger.lines()
+        with pytest.raises(ConfigError, match=r"line \d is not what was written"):
+            Ledger(ledger.path).lines()
 
 
 @pytest.mark.parametrize("order", [[1, 0, 2], [1, 2], [0, 2], [0, 0, 1]])
@@ -145,7 +145,29 @@ def test_lines_that_are_missing_moved_or_repeated_are_refused(order: list[int], 
     lines = ledger.path.read_bytes().splitlines(keepends=True)
     ledger.path.write_bytes(b"".join(lines[place] for place in order))
 
-    with pytest.raises(ConfigError, match=r"line \d: it is not what was written, or does not follow"):
+    with pytest.raises(ConfigError, match=r"line \d is not what was written, or does not follow"):
+        Ledger(ledger.path).spend(entry(4), budget=AMPLE)
+
+
+@pytest.mark.parametrize("change", ["cut off", "replaced", "gone"])
+def test_who_has_read_lines_that_are_no_longer_there_refuses_to_go_on(change: str, ledger: Ledger) -> None:
+    # Given a trainer that has paid for two rounds
+    for round_ in (1, 2):
+        ledger.spend(entry(round_), budget=AMPLE)
+    ledger.lines()
+
+    # When the file loses what would not be missed by whoever reads it for the first time
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    ledger.path.write_bytes(lines[0])
+    if change == "replaced":
+        Ledger(ledger.path).spend(entry(3), budget=AMPLE)
+    if change == "gone":
+        ledger.path.unlink()
+
+    # Then that trainer neither shows it nor goes on
+    with pytest.raises(ConfigError, match="it has lost lines, or has others, that were in it before"):
+        ledger.lines()
+    with pytest.raises(ConfigError, match="forgets what has been spent"):
         ledger.spend(entry(4), budget=AMPLE)
 
 
