@@ -241,7 +241,12 @@ def _checksum(before: bytes, body: bytes) -> bytes:
 @contextmanager
 def _locked(path: Path, flags: int, kind: int) -> Iterator[int]:
     """A file nobody else reads or writes in the meantime, or that nobody writes."""
-    handle = os.open(path, flags, 0o600)
+    try:
+        handle = os.open(path, flags, 0o600)
+    except (PermissionError, IsADirectoryError) as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}: what has been spent is written there; make it a file that this site may write"
+        ) from None
     try:
         fcntl.flock(handle, kind)  # let go with the handle, also by who is killed
         yield handle

@@ -266,6 +266,11 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(ledger: Ledger, monkeypatch: py
     assert ledger.lines() == [line]
 
 
+def test_a_place_that_can_be_no_ledger_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Is a directory: what has been spent is written there"):
+        Ledger(tmp_path).spend(entry(1), budget=AMPLE)
+
+
 def test_trainers_that_spend_at_the_same_time_all_pay(ledger: Ledger) -> None:
     # Given processes and threads of one site
     def spend(runs: list[str]) -> None:
