@@ -14,6 +14,7 @@ from fl.cli.view import Evaluation, View
 from fl.run.events import (
     ClientsAdmitted,
     ClientsOut,
+    ClientsReady,
     ClientsReturned,
     Kind,
     Note,
@@ -26,6 +27,7 @@ from fl.run.events import (
 )
 from fl.run.spec import RegisterConfig
 from fl.run.state import Phase
+from fl.run.terms import Terms
 
 CURVE_ROWS: Final = 5
 CURVE_COLUMNS: Final = 44
@@ -40,7 +42,8 @@ COLOURS: Final = {Status.FINISHED: "green", Status.CANCELLED: "yellow", Status.F
 
 def frame(view: View, *, now: float) -> RenderableType:
     """All of a run on one screen."""
-    parts: list[RenderableType] = [_headline(view), *_waiting(view, now), _bar(view, now), _clients(view)]
+    parts: list[RenderableType] = [_headline(view), *_waiting(view, now), _bar(view, now)]
+    parts += [_clients(view), *_privacy(view)]
     if view.evaluations:
         parts += ["", _Evaluations(view)]
     return Group(*parts, *_warnings(view))
@@ -62,6 +65,8 @@ def lines(before: View, record: Record, after: View) -> list[str]:
             said.append(f"back: {', '.join(names)}")
         case ClientsAdmitted(clients=clients) if clients:
             said.append(f"joined: {', '.join(name for name, _ in clients)}")
+        case ClientsReady(terms=terms):
+            said += (_trains_privately(client, one) for client, one in terms)
         case RoundCommitted(kind=Kind.EVALUATE) if after.last is not None:
             said.append(f"{_position(after, record.round)}: {_values(after.last)}")
         case RoundCommitted(kind=Kind.TRAIN) if not _is_evaluated(after, record.round):
@@ -162,6 +167,26 @@ def _clients(view: View) -> Text:
         return Text("no clients yet", "dim")
     text = Text(f"{len(names)} clients: ", "dim", overflow="ellipsis", no_wrap=True)
     return text.append(", ".join(names), "default")
+
+
+def _privacy(view: View) -> list[RenderableType]:
+    """What protects the samples of a private run, and by how much noise."""
+    privacy = view.spec.run.privacy
+    if privacy is None:
+        return []
+    epsilon, delta = privacy.budget
+    sigmas = sorted(one.terms.noise_multiplier for one in view.state.clients.values() if one.terms is not None)
+    noise = f", noise multipliers {sigmas[0]:.3g} to {sigmas[-1]:.3g}" if sigmas else ""
+    return [Text(f"private: each sample within epsilon {epsilon:g} at delta {delta:g}{noise}", "dim")]
+
+
+def _trains_privately(client: str, terms: Terms) -> str:
+    left = f"; without noise leave: {'; '.join(terms.unprotected)}" if terms.unprotected else ""
+    before = f", epsilon {terms.spent_epsilon:.3g} spent by earlier runs" if terms.spent_epsilon else ""
+    return (
+        f"{client} trains privately: noise multiplier {terms.noise_multiplier:.3g} for {terms.planned_steps} steps"
+        f"{before}{left}"
+    )
 
 
 class _Evaluations:

@@ -85,8 +85,9 @@ class View:
                 return _lead(seen, Lead(started.worker, happened.at, started.logic_version))
             case ClientsAdmitted(refused=refused):
                 return _note(seen, *(f"{note.client} was refused: {note.reason}" for note in refused))
-            case ClientsReady(failed=failed):
-                return _note(seen, *(f"{note.client} cannot take part: {note.reason}" for note in failed))
+            case ClientsReady(failed=failed, terms=terms):
+                warned = (f"{client}: {warning}" for client, one in terms for warning in one.warnings)
+                return _note(seen, *(f"{note.client} cannot take part: {note.reason}" for note in failed), *warned)
             case RoundOpened() if seen.opened_at is None:
                 return replace(seen, opened_at=happened.at)
             case RoundCommitted() as committed:

@@ -125,7 +125,7 @@ class PrivateRun:
             self._policy.accounts.spend(entry, budget=options.budget, cap=self._policy.cap)
         except OSError as error:
             if is_full(error):
-                raise no_room(Path("ledger.jsonl"), error) from None
+                raise no_room(Path(error.filename), error) from None
             raise
         noise = keyed_source(noise_key(plan.seed, key), secure=options.use_csprng)
         return PrivateSteps(self._of_round, options.sclip_norm, noise), batches_generator(plan.seed, key)

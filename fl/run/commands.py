@@ -30,6 +30,13 @@ class SendInit:
 
 
 @dataclass(frozen=True, slots=True)
+class SendPrivacy:
+    """Ask a client, once it has the model, on which terms it trains privately."""
+
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
 class SendRound:
     """Ask a client for its part of the open round; once more, where what it sent before cannot be used."""
 
@@ -102,6 +109,7 @@ Command = (
     Append
     | SendJoinReply
     | SendInit
+    | SendPrivacy
     | SendRound
     | SendStop
     | CompleteWeights

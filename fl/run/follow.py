@@ -16,6 +16,7 @@ from fl.run.commands import (
     Release,
     SendInit,
     SendJoinReply,
+    SendPrivacy,
     SendRound,
     SendStop,
     SetTimer,
@@ -57,8 +58,8 @@ def effects(state: RunState, record: Record) -> tuple[Command, ...]:
         case ClientsAdmitted():
             return _after_admission(state, tuple(name for name, _ in record.clients))
         case RunInitialised():
-            inits = (SendInit(client) for client in sorted(state.clients))
-            return (*inits, await_initialisation(state), *_sweep_after_the_fallen(state))
+            models = (command for client in sorted(state.clients) for command in _model_for(state, client))
+            return (*models, await_initialisation(state), *_sweep_after_the_fallen(state))
         case ClientsReady():
             return _after_ready(state)
         case RoundOpened():
@@ -79,7 +80,7 @@ def effects(state: RunState, record: Record) -> tuple[Command, ...]:
 
 def _after_admission(state: RunState, admitted: tuple[str, ...]) -> tuple[Command, ...]:
     if state.phase is not Phase.PREPARING:
-        return welcome(admitted)
+        return welcome(state, admitted)
     if len(admitted) == len(state.clients):
         return (Release(), *prepare(state))
     return tuple(SendJoinReply(name, accepted=True) for name in admitted)  # late, but the model goes to all anyway
@@ -120,12 +121,20 @@ def initialise_again(state: RunState, client: str) -> tuple[Command, ...]:
     if state.phase is Phase.PREPARING:
         return ()  # it gets the model with the others
     again = (SendRound(client),) if state.open is not None and client in state.awaiting else ()
-    return (SendInit(client), *again)
+    return (*_model_for(state, client), *again)
 
 
-def welcome(clients: Iterable[str]) -> tuple[Command, ...]:
+def welcome(state: RunState, clients: Iterable[str]) -> tuple[Command, ...]:
     """Bring in clients that are admitted but have not built the model."""
-    return tuple(command for name in clients for command in (SendJoinReply(name, accepted=True), SendInit(name)))
+    return tuple(
+        command for name in clients for command in (SendJoinReply(name, accepted=True), *_model_for(state, name))
+    )
+
+
+def _model_for(state: RunState, client: str) -> tuple[Command, ...]:
+    """What a client gets before it can take part in a round."""
+    private = state.spec.run.privacy is not None
+    return (SendInit(client), SendPrivacy(client)) if private else (SendInit(client),)
 
 
 def request(state: RunState) -> tuple[Command, ...]:

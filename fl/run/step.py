@@ -66,4 +66,4 @@ def resume(state: RunState) -> tuple[Command, ...]:
 def _welcome_the_rest(state: RunState) -> tuple[Command, ...]:
     """Bring in those of whom it is not known yet whether they can take part."""
     unknown = (name for name, one in state.clients.items() if not one.ready and one.problem is None)
-    return welcome(sorted(name for name in unknown if name not in state.out))
+    return welcome(state, sorted(name for name in unknown if name not in state.out))

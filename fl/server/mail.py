@@ -9,7 +9,7 @@ from broker.base import Session
 from broker.errors import Unroutable
 from fl.core.privacy.options import PrivacyOptions
 from fl.log import EventLog
-from fl.run.commands import SendInit, SendJoinReply, SendRound, SendStop
+from fl.run.commands import SendInit, SendJoinReply, SendPrivacy, SendRound, SendStop
 from fl.run.dealing import shard_for
 from fl.run.events import Kind
 from fl.run.footprint import exchange_bytes, sum_bytes, update_bytes
@@ -22,7 +22,7 @@ from fl.wire.tensors import open_parcel, read_layout, write_data_info
 AT_A_TIME: Final = 32
 """Messages on their way at a time: each may hold the weights, and clients may be thousands."""
 
-Send = SendJoinReply | SendInit | SendRound | SendStop
+Send = SendJoinReply | SendInit | SendPrivacy | SendRound | SendStop
 
 
 class Mail:
@@ -46,8 +46,8 @@ class Mail:
                 await self._post(state, client, JoinReply(accepted=accepted, reason=reason))
             case SendInit(client=client):
                 await self._post(state, client, _init_request(state))
-                if state.spec.run.privacy is not None:
-                    await self._post(state, client, _privacy_request(state.spec.run.privacy.options))
+            case SendPrivacy(client=client) if state.spec.run.privacy is not None:
+                await self._post(state, client, _privacy_request(state.spec.run.privacy.options))
             case SendRound(client=client, edition=edition) if state.open is not None:
                 await self._make_room(state, client, state.open)
                 await self._post(state, client, _round_request(state, client, state.open, edition))

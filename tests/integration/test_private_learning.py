@@ -150,7 +150,7 @@ def test_without_room_for_the_ledger_nothing_is_trained_and_the_request_is_kept(
     with monkeypatch.context() as patch:
         patch.setattr("fl.core.privacy.ledger.os.write", full)
         # When
-        with pytest.raises(NoRoom, match="cannot be written: No space left on device"):
+        with pytest.raises(NoRoom, match=r"ledger\.jsonl cannot be written: No space left on device"):
             site.update(1, site.start)
     # Then
     assert site.accounts.lines() == []

@@ -141,8 +141,9 @@ class Ledger:
         try:
             while text:
                 text = text[os.write(handle, text) :]
-        except OSError:
+        except OSError as error:
             os.ftruncate(handle, end)
+            error.filename = str(self.path)
             raise
 
     def _parse(self, content: bytes) -> _Content:

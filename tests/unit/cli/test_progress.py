@@ -19,6 +19,7 @@ from fl.run.events import (
     RunEnded,
     Status,
 )
+from fl.run.terms import Terms
 from tests.unit.cli.happenings import CLIENTS, INFO, beginning, evaluated, happen, rounds, spec, trained
 from tests.unit.cli.screens import log_of, screen
 
@@ -160,6 +161,31 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     assert max(len(line) for line in screen(records, width=width).splitlines()) <= width
 
 
+# ---- private runs ---------------------------------------------------------------------------------------------------
+
+PRIVATE_SPEC = spec(privacy={"budget": (8.0, 1e-5), "sclip_norm": 1.0})
+PRIVATE = [
+    *beginning()[:3],
+    ClientsReady(
+        ("ann", "ben"),
+        terms=(("ann", Terms(1.234, 30, 0.0, ("losses", "metrics"))), ("ben", Terms(2.5, 30, 0.75))),
+    ),
+]
+
+
+def test_a_private_run_says_how_every_site_trains_and_what_leaves_it_all_the_same() -> None:
+    said = "\n".join(log_of(PRIVATE, of=PRIVATE_SPEC))
+
+    assert "ann trains privately: noise multiplier 1.23 for 30 steps; without noise leave: losses; metrics" in said
+    assert "ben trains privately: noise multiplier 2.5 for 30 steps, epsilon 0.75 spent by earlier runs" in said
+
+
+def test_the_screen_of_a_private_run_says_what_it_keeps_to() -> None:
+    shown = screen(PRIVATE, of=PRIVATE_SPEC)
+
+    assert "private: each sample within epsilon 8 at delta 1e-05, noise multipliers 1.23 to 2.5" in shown
+
+
 # ---- what went wrong ------------------------------------------------------------------------------------------------
 
 
@@ -177,6 +203,10 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
         (
             [*beginning(), *trained(1, dropped=(Note("ben", "no answer in time"),))],
             "ben was left out of round 1: no answer in time",
+        ),
+        (
+            [*beginning()[:3], ClientsReady(("ann",), terms=(("ann", Terms(1.5, 30, 0.0, (), ("delta is large",))),))],
+            "ann: delta is large",
         ),
         ([*beginning(), LeaderStarted("2", "worker-2", 1)], "worker-2 took over from worker-1"),
         ([*beginning(), LeaderStarted("2", "worker-1", 1)], "worker-1 leads again"),

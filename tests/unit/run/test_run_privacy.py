@@ -7,7 +7,7 @@ import pytest
 from fl.errors import ConfigError
 from fl.run.apply import apply
 from fl.run.closing import close
-from fl.run.commands import Append, Drop, Hold, SendInit, SendJoinReply
+from fl.run.commands import Append, Drop, Hold, SendInit, SendJoinReply, SendPrivacy
 from fl.run.events import Cause, ClientFailed, ClientsOut, ClientsReady, InitAnswered, Note, RoundCommitted, Trouble
 from fl.run.step import step
 from fl.run.terms import PrivacySettled, Terms
@@ -118,7 +118,7 @@ def test_who_has_refused_may_join_again() -> None:
     _, commands = step(state, join("b"))
     again = apply(state, ClientsReady(("b",), terms=(("b", TERMS),)))
 
-    assert commands == (SendJoinReply("b", accepted=True), SendInit("b"))
+    assert commands == (SendJoinReply("b", accepted=True), SendInit("b"), SendPrivacy("b"))
     assert again.ready == ("a", "b")
 
 
