@@ -122,7 +122,8 @@ class Learner:
     def settle_privacy(self, options: PrivacyOptions, policy: Policy, *, unprotected: tuple[str, ...]) -> Terms:
         """Train privately from here on; `unprotected` is what leaves the site without noise.
 
-        Raises `ModelError` for a model that has no gradients of single samples, `BudgetSpent` where the site does not
+        Raises `ModelError` for a model that has no gradients of single samples, or whose rounds carry statistics of
+        the data, `BudgetSpent` where the site does not
         allow it, `ConfigError` for a budget that no noise keeps to.
         """
         training = self._spec.run.training
@@ -134,6 +135,7 @@ class Learner:
             effort=training.effort,
             rounds=self._spec.run.rounds,
         )
+        _check_nothing_measured(self.layout)
         private = PrivateRun(options, policy, plan)
         terms = private.terms(unprotected)
         self._model.compute_batch_gradients(self._data.train.take(slice(0, 2)), options.sclip_norm)
@@ -272,6 +274,16 @@ class Learner:
 def shared_seed(seed: int, client: str) -> bytes:
     """The seed of a client in a run whose spec fixes one: reproducible, and different for each client."""
     return hashlib.sha256(f"fluffle batches {seed} {client}".encode()).digest()
+
+
+def _check_nothing_measured(layout: Layout) -> None:
+    """Raises `ModelError` where tensors travel that a model fills with what it measures of its inputs."""
+    name = next((spec.name for spec in layout.specs if spec.role is Role.BUFFER), None)
+    if name is not None:
+        raise ModelError(
+            f"tensor {name!r} holds statistics of the data, and would leave this site without noise: keep them as they "
+            'are (buffers="frozen"), or at each site (buffers="local"), or use a layer without them'
+        )
 
 
 def _unwarned() -> np.errstate:
