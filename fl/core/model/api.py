@@ -78,6 +78,12 @@ class Model(Registered, ABC, register=False):
         The vector may be a buffer of the model, which the next call overwrites: who keeps it, copies it.
         """
 
+    def check_separate(self) -> None:
+        """Look, before a run clips, whether the samples of a batch keep to themselves, as clipping needs.
+
+        Call it after `initialize`. Raises `ModelError` naming the layer through which they see each other.
+        """
+
     @abstractmethod
     def apply_updates(self, updates: Vector) -> None:
         """Take updates off the trainable weights."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from fl.core.dataset.api import Batch
 from fl.core.model.torch import TorchModel
-from fl.core.model.torch import sample_gradients as parts
+from fl.core.model.torch.clipped import sample_gradients as parts
 from fl.core.optimizer import Optimizer
 from fl.core.vector import Array, NumpyVector
 from fl.errors import ConfigError, ModelError
@@ -163,15 +163,14 @@ def test_clipping_a_part_of_the_batch_at_a_time_gives_the_same(monkeypatch: pyte
 
 
 class Branching(nn.Module):
-    """Decides by its input's value, as no vectorised computation can."""
+    """Decides by each sample's values, as no vectorised computation can."""
 
     def __init__(self) -> None:
         super().__init__()
         self.head = nn.Linear(6, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self.head(x)
-        return scores if x.sum() > 0 else 2 * scores
+        return torch.cat([self.head(one) if one.sum() > 0 else 2 * self.head(one) for one in torch.split(x, 1)])
 
 
 def test_a_layer_that_cannot_be_vectorised_is_clipped_one_by_one_and_says_so(

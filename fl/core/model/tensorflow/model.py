@@ -172,11 +172,19 @@ class TensorflowModel(Model):
         if max_norm is None:
             flat = self._steps.gradient(x, y, self._sample_weights(batch, n_samples))
         else:
-            self._refuse_mixing()
+            self.check_separate()
             each = self._sample_weights(batch, n_samples)
             ones = np.ones(n_samples, weights.trainable.float_dtype) if each is None else each
             flat = self._steps.clipped_gradient(x, y, ones, max_norm, per_tensor=per_tensor)
         return TensorflowVector(weights.trainable, flat)
+
+    def check_separate(self) -> None:
+        self._known()
+        if self._mixing:
+            raise ModelError(
+                f"gradients cannot be clipped sample by sample: layer {self._mixing[0]!r} computes with the statistics "
+                "of the batch; use buffers='frozen', or a layer such as GroupNormalization in its place"
+            )
 
     def apply_updates(self, updates: Vector) -> None:
         weights = self._known()
@@ -279,13 +287,6 @@ class TensorflowModel(Model):
                 f"sample weights of shape {weights.shape} for {n_samples} samples: give a finite one to each"
             )
         return weights
-
-    def _refuse_mixing(self) -> None:
-        if self._mixing:
-            raise ModelError(
-                f"gradients cannot be clipped sample by sample: layer {self._mixing[0]!r} computes with the statistics "
-                "of the batch; use buffers='frozen', or a layer such as GroupNormalization in its place"
-            )
 
 
 def _device(policy: DevicePolicy) -> str:

@@ -13,6 +13,7 @@ from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy, get_device_policy
 from fl.core.model.api import Model
 from fl.core.model.factory import Factory, factory_in
+from fl.core.model.torch.clipped import Clipping, SampleGradients, Samples
 from fl.core.model.torch.config import build, describe
 from fl.core.model.torch.inputs import Inputs, as_array, from_array, to_inputs
 from fl.core.model.torch.labels import Labels, Target
@@ -20,9 +21,8 @@ from fl.core.model.torch.loss import SampleLoss
 from fl.core.model.torch.network import Autocast, Network, Options
 from fl.core.model.torch.placement import device_of
 from fl.core.model.torch.predictions import to_predictions
-from fl.core.model.torch.sample_gradients import Clipping, SampleGradients, Samples
 from fl.core.model.torch.tensors import BufferPolicy
-from fl.core.model.torch.trial import sample_shape, try_out
+from fl.core.model.torch.trial import made_up, sample_shape, try_out
 from fl.core.registry import configure
 from fl.core.vector import Array, Vector
 from fl.core.vector.torch_vector import TorchVector
@@ -77,6 +77,7 @@ class TorchModel(Model):
         self._loss_is_made = False
         self._share = (0, self._network.like)
         self._sample_gradients = SampleGradients(self._network, self._loss)
+        self._made_up: list[Tensor] = []
 
     @classmethod
     def from_factory(
@@ -144,6 +145,7 @@ class TorchModel(Model):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             n_outputs = try_out(lambda x: network(((x,), {})), self._loss, data_info, like=network.like)
         network.expected = sample_shape(data_info)
+        self._made_up = made_up(data_info, network.like)
         self._labels = Labels(self._given_loss, data_info.classes, n_outputs)
 
     def get_weights(self, trainable: bool = False) -> TorchVector:
@@ -154,6 +156,9 @@ class TorchModel(Model):
 
     def trainable_view(self) -> TorchVector:
         return self._network.tensors.trainable
+
+    def check_separate(self) -> None:
+        self._sample_gradients.check(self._made_up)
 
     def apply_updates(self, updates: Vector) -> None:
         trainable = self._network.tensors.trainable
@@ -259,8 +264,16 @@ class TorchModel(Model):
         network = self._network
         targets = self._targets(batch.y, n=batch.n_samples, n_classes=self._labels.n_outputs)
         weights = network.like.new_ones(batch.n_samples) if batch.weights is None else self._weights(batch)
+        if not bool(torch.isfinite(weights).all()):
+            raise DataError("some sample weights are NaN or infinite: give each sample a number")
         try:
             self._sample_gradients.add_clipped(Samples(inputs, targets, weights), clipping)
         except IndexError as error:
             raise DataError(f"a label is not among those that the model tells apart: {error}") from error
-        network.check_finite(network.tensors.gradient.flat, inputs, batch.y)
+        gradient = network.tensors.gradient
+        network.check_finite(gradient.flat, inputs, batch.y)
+        if not gradient.is_finite():
+            raise DataError(
+                "a sample's gradient is not finite, so nothing bounds it, while its features and target are: the "
+                "weights may have grown beyond all measure, for which a lower learning rate helps"
+            )

@@ -85,12 +85,19 @@ class Network:
 
     def __call__(self, inputs: Inputs) -> Any:
         """Outputs in the dtype of the weights. Raises `DataError` for inputs that do not fit."""
+        return self._run(self._call, inputs)
+
+    def eager(self, inputs: Inputs) -> Any:
+        """The same without what `torch.compile` made of the module."""
+        return self._run(self.module, inputs)
+
+    def _run(self, call: Callable[..., Any], inputs: Inputs) -> Any:
         args, kwargs = inputs
         try:
             if self.options.autocast is None:
-                return self._call(*args, **kwargs)
+                return call(*args, **kwargs)
             with self.autocast():
-                raw = self._call(*args, **kwargs)
+                raw = call(*args, **kwargs)
         except torch.OutOfMemoryError:
             raise
         except MISFITS as error:

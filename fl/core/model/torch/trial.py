@@ -1,5 +1,6 @@
 """Trying a module and its loss on two made-up samples, so that misfits show when a run starts."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +41,20 @@ def sample_shape(data_info: DataInfo) -> tuple[int, ...] | None:
     if data_info.input_shape is not None:
         return tuple(data_info.input_shape[1:])
     return None if data_info.n_features is None else (data_info.n_features,)
+
+
+def made_up(data_info: DataInfo, like: Tensor) -> list[Tensor]:
+    """Three samples that differ, of the data's shape: as floats, as whole numbers, or whichever the data may be."""
+    shape = sample_shape(data_info)
+    if shape is None:
+        return []
+    places = torch.arange(3 * math.prod(shape), device=like.device).reshape(3, *shape)
+    # neither multiples of each other, nor with a period of their length
+    waves = torch.sin(places.to(like.dtype) ** 1.5 + 1)
+    return [
+        waves if zeros.is_floating_point() else (waves > 0).to(zeros.dtype)
+        for zeros in _zeros(shape, data_info.data_type, like)
+    ]
 
 
 def _run(run: Callable[[Tensor], Any], shape: tuple[int, ...], data_type: str | None, like: Tensor) -> Any:
