@@ -30,7 +30,7 @@ NOTED: Final[Mapping[Any, Callable[..., Any]]] = {
     nn.MultiheadAttention.forward: attention,
     **dict.fromkeys(RECURRENT, noted_recurrent),
 }
-"""By the pass of a layer's class, as who writes a pass anew has another layer. Takes the layer, a tape, and the rest."""
+"""By the pass of a layer's class, as who writes a pass anew has another layer. Takes the layer and a tape first."""
 
 
 @contextmanager

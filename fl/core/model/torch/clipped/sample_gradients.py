@@ -50,6 +50,7 @@ class SampleGradients:
 
         Looks with the first of `made_up` that the network takes; what these do not show, the first batch will.
         """
+        self._network.set_training(True)
         refuse_statistics(self._network.module)
         for samples in made_up:
             inputs: Inputs = ((samples,), {})
