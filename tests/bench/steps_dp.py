@@ -51,7 +51,9 @@ def mnist() -> tuple[nn.Module, tuple[int, ...]]:
 
 def plain_epoch(module: nn.Module, x: torch.Tensor, y: torch.Tensor, batch_size: int) -> Epoch:
     loss, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(module.parameters(), LRATE)
-    return lambda: _loop(module, loss, optimizer, zip(x.split(batch_size), y.split(batch_size), strict=True))
+    return lambda: _loop(
+        module, loss, optimizer, zip(torch.split(x, batch_size), torch.split(y, batch_size), strict=True)
+    )
 
 
 def opacus_epoch(module: nn.Module, x: torch.Tensor, y: torch.Tensor, batch_size: int, *, mode: str) -> Epoch:
@@ -68,7 +70,9 @@ def opacus_epoch(module: nn.Module, x: torch.Tensor, y: torch.Tensor, batch_size
     )
     private, optimizer, *rest = made
     loss = rest[0] if mode == "ghost" else nn.CrossEntropyLoss()
-    return lambda: _loop(private, loss, optimizer, zip(x.split(batch_size), y.split(batch_size), strict=True))
+    return lambda: _loop(
+        private, loss, optimizer, zip(torch.split(x, batch_size), torch.split(y, batch_size), strict=True)
+    )
 
 
 def our_epoch(module: nn.Module, x: torch.Tensor, y: torch.Tensor, batch_size: int) -> Epoch:
@@ -113,7 +117,7 @@ def measured(epochs: Mapping[str, Epoch], turns: int) -> dict[str, list[float]]:
     """CPU seconds of each epoch in each turn, after one that does not count."""
     taken: dict[str, list[float]] = {name: [] for name in epochs}
     for turn in range(-1, turns):
-        for name in reversed(epochs) if turn % 2 else epochs:
+        for name in reversed(list(epochs)) if turn % 2 else epochs:
             start = time.process_time()
             epochs[name]()
             if turn >= 0:

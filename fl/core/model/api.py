@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -11,6 +11,12 @@ from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy
 from fl.core.registry import Registered, Registry
 from fl.core.vector import Array, NumpyVector, Vector
+
+UNBOUNDED: Final = (
+    "a sample's gradient is not finite, so that nothing bounds it: its features, target or weight may be NaN, infinite "
+    "or huge, or the weights have grown beyond all measure, for which a lower learning rate helps"
+)
+"""What to say where gradients were to be clipped."""
 
 
 class Model(Registered, ABC, register=False):
@@ -73,7 +79,8 @@ class Model(Registered, ABC, register=False):
         """Mean over the batch of each sample's gradient, times its weight; zero for an empty batch.
 
         With `max_norm`, each sample's gradient is clipped to that norm, over all tensors or over each by itself,
-        after it is multiplied by its weight. The layout is that of the trainable weights. Raises `DataError`.
+        after it is multiplied by its weight. The layout is that of the trainable weights. Raises `DataError`, also
+        where a gradient that is to be clipped is not finite.
 
         The vector may be a buffer of the model, which the next call overwrites: who keeps it, copies it.
         """

@@ -7,7 +7,8 @@ of features x, whose loss has the slope s in the decision value (times the sampl
     w_after = v - clip(v, -shrink, shrink),   shrink = l1_ratio·alpha    the truncated gradient of L1 [1, eq. 4]
 
 so that g = (1 - keep)·w + s·x + clip(v, -shrink, shrink), and g = s for the intercept where one is fitted. Only the
-last term, which L1 alone has, is not linear in x; without it a batch is two matrix products.
+last term, which L1 alone has, is not linear in x; without it a batch is two matrix products, also where each sample's
+gradient is clipped.
 
 Sparse data is treated like dense data. scikit-learn differs there in two ways: it takes 0.01 of the intercept's step,
 and shrinks only the weights whose feature is in the sample.
@@ -92,6 +93,9 @@ def clipped_mean_gradient(
     x: Any, slopes: Array, coef: Array, rule: StepRule, clipping: Clipping, out: Coefficients
 ) -> None:
     """As `mean_gradient`, of gradients that are clipped one by one. `out` holds zeros."""
+    if not rule.shrink:
+        _clipped_products(x, slopes, coef, rule, clipping, out)
+        return
     for part in _parts(len(slopes), coef.size):
         gradients = _sample_gradients(_dense(x[part]), slopes[part], coef, rule)
         steps = slopes[part] if rule.fit_intercept else np.zeros_like(slopes[part])
@@ -105,9 +109,44 @@ def clipped_mean_gradient(
     np.divide(out.intercept, len(slopes), out=out.intercept)
 
 
+def _clipped_products(
+    x: Any, slopes: Array, coef: Array, rule: StepRule, clipping: Clipping, out: Coefficients
+) -> None:
+    """The same where a sample's gradient is (1 - keep)·w + s·x, so that its norm follows from those of w and x."""
+    decay = 1.0 - rule.keep
+    steps = slopes if rule.fit_intercept else np.zeros_like(slopes)
+    wide = slopes.astype(np.float64)
+    decays, lengths = decay * np.linalg.norm(coef.astype(np.float64), axis=1), _lengths(x)[:, None] * np.abs(wide)
+    squares = decays**2 + lengths**2
+    if decay:
+        squares += 2 * decay * wide * x.dot(coef.T)
+        # where the two terms cancel out, what rounding leaves of them counts too
+        squares += 8 * np.finfo(coef.dtype).eps * (decays + lengths) ** 2
+    coef_norms = np.sqrt(np.maximum(squares, 0.0).sum(axis=1))
+    intercept_norms = np.linalg.norm(steps.astype(np.float64), axis=1)
+    if not clipping.per_tensor:
+        coef_norms = intercept_norms = np.hypot(coef_norms, intercept_norms)
+    shares = _shares(coef_norms, clipping) / len(slopes)
+    scaled = (shares[:, None] * slopes).astype(coef.dtype)
+    out.coef[...] = x.T.dot(scaled).T if is_sparse(x) else np.dot(scaled.T, x)
+    np.add(out.coef, decay * shares.sum() * coef, out=out.coef, casting="same_kind")
+    out.intercept[...] = (_shares(intercept_norms, clipping) / len(slopes)) @ steps
+
+
 def is_sparse(x: Any) -> bool:
     """Whether `x` is a scipy sparse matrix or array; asked without importing scipy."""
     return hasattr(x, "tocsr")
+
+
+def _lengths(x: Any) -> Array:
+    """The norm of each sample's features, in float64."""
+    squares: Array
+    if is_sparse(x):
+        sample = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
+        squares = np.bincount(sample, np.square(x.data, dtype=np.float64), minlength=x.shape[0])
+    else:
+        squares = np.einsum("nf,nf->n", x, x, dtype=np.float64)
+    return np.sqrt(squares)
 
 
 def _shares(norms: Array, clipping: Clipping) -> Array:

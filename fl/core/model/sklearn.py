@@ -9,7 +9,7 @@ import numpy as np
 from fl.core.data_info import DataInfo
 from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy, get_device_policy, stay_on_cpu
-from fl.core.model.api import Model
+from fl.core.model.api import UNBOUNDED, Model
 from fl.core.model.labels import SignedLabels
 from fl.core.model.linear import Clipping, Coefficients, StepRule, clipped_mean_gradient, decision, mean_gradient
 from fl.core.model.losses import CLASSIFICATION
@@ -149,6 +149,8 @@ class SklearnSGDModel(Model):
             mean_gradient(x, slopes, view.coef, self._rule, out)
         else:
             clipped_mean_gradient(x, slopes, view.coef, self._rule, Clipping(max_norm, per_tensor), out)
+            if not gradient.is_finite():
+                raise DataError(UNBOUNDED)
         return gradient
 
     def forward(self, batch: Batch) -> Array:

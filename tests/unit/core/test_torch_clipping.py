@@ -40,14 +40,14 @@ def one_by_one(module: nn.Module, batch: Batch, *, per_tensor: bool = False) -> 
     """The mean of clipped gradients by torch's autograd alone, in float64."""
     module = module.double()
     learned = [item for item in module.parameters() if item.requires_grad]
-    total = 0.0
+    total: Array = np.zeros(())
     for x, y, weight in zip(batch.x, batch.y, batch.weights, strict=True):
         loss = nn.functional.cross_entropy(module(torch.from_numpy(x)[None]), torch.tensor([y])) * weight
         found = torch.autograd.grad(loss, learned, allow_unused=True, materialize_grads=True)
         pieces = [item.flatten().numpy() for item in found]
         pieces = pieces if per_tensor else [np.concatenate(pieces)]
         total = total + np.concatenate([piece / max(1.0, np.linalg.norm(piece) / BOUND) for piece in pieces])
-    return np.asarray(total / batch.n_samples)
+    return total / batch.n_samples
 
 
 def clipped(model: TorchModel, batch: Batch, bound: float = BOUND, *, per_tensor: bool = False) -> Array:

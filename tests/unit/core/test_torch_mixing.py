@@ -1,6 +1,6 @@
 """Which modules are refused where samples are to be clipped, since these see each other, and which are not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -41,14 +41,14 @@ def forgetful_encoder() -> nn.Module:
     return headed(encoder, inputs=30)
 
 
-MIXING = {
+MIXING: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "1": (lambda: nn.Sequential(nn.Linear(6, 4), Centred(), nn.Dropout(), nn.Linear(4, 3)), (6,), "Centred"),
     "2": (lambda: nn.Sequential(nn.Linear(6, 4), nn.Tanh(), CentredInTraining(), nn.Linear(4, 3)), (6,), "Centred"),
     "layers.0": (lambda: last_state(nn.GRU(6, 4)), (5, 6), "GRU"),
     "0.layers.0.self_attn": (forgetful_encoder, (5, 6), "MultiheadAttention"),
 }
 """By the path of the layer that mixes: the module, the shape of a sample, and the layer's class."""
-NORMS = {
+NORMS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "batch norm": (lambda: nn.BatchNorm1d(4), "GroupNorm"),
     "batch norm without running statistics": (lambda: nn.BatchNorm1d(4, track_running_stats=False), "GroupNorm"),
     "instance norm": (lambda: nn.InstanceNorm1d(4, track_running_stats=True), "track_running_stats=False"),

@@ -171,11 +171,17 @@ class Steps:
         return clipped_sum
 
     def _map(self, one: Callable[[Any], Any], samples: Any) -> Any:
-        """`one` of each sample, stacked."""
-        if not self._has_loops and not self._seeds:
+        """`one` of each sample, stacked: in turn for recurrent layers, and at once for all others."""
+
+        def in_turn() -> Any:
+            return tf.map_fn(one, samples, fn_output_signature=self._weights.trainable.float_dtype)
+
+        if self._has_loops:  # it would be traced for a minute where others take seconds
+            return in_turn()
+        if not self._seeds:
             return tf.vectorized_map(one, samples)
-        # a vectorized map traces a recurrent layer many times as long, and cannot draw for a batch of one
-        return tf.map_fn(one, samples, fn_output_signature=self._weights.trainable.float_dtype)
+        # a vectorised map cannot draw for a single sample
+        return tf.cond(tf.shape(samples[0])[0] > 1, lambda: tf.vectorized_map(one, samples), in_turn)
 
     def _clip(self, gradient: Any, bound: Any, per_tensor: bool) -> Any:
         sizes = self._weights.trainable.float_sizes if per_tensor else [self._weights.trainable.float_size]

@@ -11,7 +11,7 @@ from torch import nn
 from fl.core.data_info import DataInfo
 from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy, get_device_policy
-from fl.core.model.api import Model
+from fl.core.model.api import UNBOUNDED, Model
 from fl.core.model.factory import Factory, factory_in
 from fl.core.model.torch.clipped import Clipping, SampleGradients, Samples
 from fl.core.model.torch.config import build, describe
@@ -273,7 +273,4 @@ class TorchModel(Model):
         gradient = network.tensors.gradient
         network.check_finite(gradient.flat, inputs, batch.y)
         if not gradient.is_finite():
-            raise DataError(
-                "a sample's gradient is not finite, so nothing bounds it, while its features and target are: the "
-                "weights may have grown beyond all measure, for which a lower learning rate helps"
-            )
+            raise DataError(UNBOUNDED)
