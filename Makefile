@@ -61,8 +61,8 @@ check-proto: $(PROTO_READY) ## fail if generating again would change fl/wire
 bench: $(DEV_READY) rabbitmq ## measure rounds beside bare sockets and the bare broker; ARGS='--rows "0.1x2,10x8" --peers': and others
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-bench-steps: $(DEV_READY) ## measure training steps and Adam's arithmetic against each framework's own
-	@for one in steps_torch steps_keras arithmetic; do $(BIN)/python -m tests.bench.$$one || exit 1; done
+bench-steps: $(DEV_READY) ## measure training steps, private ones and Adam's arithmetic against each framework's own
+	@for one in steps_torch steps_keras steps_dp arithmetic; do $(BIN)/python -m tests.bench.$$one || exit 1; done
 
 figures: $(DEV_READY) rabbitmq ## train on the digits with every algorithm and framework, and put the table into the README
 	@OMP_NUM_THREADS=1 $(BIN)/python -m fl.examples.digits --broker --seeds 0 1 2 --into README.md
