@@ -138,6 +138,7 @@ class Learner:
         _check_nothing_measured(self.layout)
         private = PrivateRun(options, policy, plan)
         terms = private.terms(unprotected)
+        self._model.check_separate()
         self._model.compute_batch_gradients(self._data.train.take(slice(0, 2)), options.sclip_norm)
         self._private = private
         return terms
