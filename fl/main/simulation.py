@@ -55,7 +55,7 @@ from fl.run.spec import RunSpec, weights_compression_of
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION, resume, step
 from fl.run.terms import PrivacySettled
-from fl.server.fold import beyond, evaluated
+from fl.server.fold import EvaluationSum, beyond
 from fl.submit.history import Happened, History
 from fl.wire.messages_pb2 import EvaluateReply
 
@@ -193,7 +193,9 @@ class Simulation:
 
     def _evaluated(self, command: Fold) -> Folded:
         with _blaming_parts():
-            result = evaluated(self._state.spec, [(client, self._evaluations[client]) for client in command.clients])
+            total = EvaluationSum(self._state.spec)
+            total.add((client, self._evaluations[client]) for client in command.clients)
+            result = total.result()
         return Folded(result.results, loss=result.loss, metrics=result.metrics)
 
     def _put_aux(self, optimizer: Optimizer) -> Parcel | None:

@@ -8,7 +8,7 @@ import numpy as np
 from broker.errors import BrokerError
 from fl.errors import FluffleError, RunFailed
 from fl.log import EventLog
-from fl.server.intake import Forgotten, Unusable
+from fl.server.intake import Unusable
 from fl.server.sums import SumLost
 
 
@@ -18,7 +18,7 @@ def blaming_parts(log: EventLog, of: str) -> Iterator[None]:
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # results are looked at as a whole
             yield
-    except (FluffleError, BrokerError, Forgotten, SumLost, Unusable):
+    except (FluffleError, BrokerError, SumLost, Unusable):
         raise
     except Exception as error:  # a model, an aggregator or a metric may raise anything
         log.exception("computation_failed", of=of)

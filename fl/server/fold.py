@@ -139,22 +139,27 @@ class Evaluation:
     results: tuple[ClientResult, ...]
 
 
-def evaluated(spec: RunSpec, replies: list[tuple[str, EvaluateReply]]) -> Evaluation:
+class EvaluationSum:
     """Σ sample losses / Σ weights over all clients, and the metrics on the union of those who share theirs."""
-    loss_sum = sum(reply.loss_sum for _, reply in replies)
-    weight_sum = sum(reply.weight_sum for _, reply in replies)
-    metrics = metrics_of(spec)
-    for _, reply in replies:
-        if reply.HasField("metrics"):
-            metrics.merge(read_inline(reply.metrics).arrays())
-    results = tuple(
-        ClientResult(
-            client, n_samples=reply.n_samples, seconds=reply.seconds, loss=_ratio(reply.loss_sum, reply.weight_sum)
-        )
-        for client, reply in replies
-    )
-    values = tuple(_value(name, np.asarray(value)) for name, value in metrics.result().items())
-    return Evaluation(_ratio(loss_sum, weight_sum), values, results)
+
+    def __init__(self, spec: RunSpec) -> None:
+        self._loss_sum = self._weight_sum = 0.0
+        self._metrics = metrics_of(spec)
+        self._results: list[ClientResult] = []
+
+    def add(self, replies: Iterable[tuple[str, EvaluateReply]]) -> None:
+        """Take those of more clients, in the order of their names."""
+        for client, reply in replies:
+            self._loss_sum += reply.loss_sum
+            self._weight_sum += reply.weight_sum
+            if reply.HasField("metrics"):
+                self._metrics.merge(read_inline(reply.metrics).arrays())
+            loss = _ratio(reply.loss_sum, reply.weight_sum)
+            self._results.append(ClientResult(client, n_samples=reply.n_samples, seconds=reply.seconds, loss=loss))
+
+    def result(self) -> Evaluation:
+        values = tuple(_value(name, np.asarray(value)) for name, value in self._metrics.result().items())
+        return Evaluation(_ratio(self._loss_sum, self._weight_sum), values, tuple(self._results))
 
 
 def _value(name: str, value: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> MetricValue:

@@ -3,11 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Final
 
 from broker import topology
-from broker.base import Delivery, Session
+from broker.base import Session
 from broker.dead import bury
 from fl.log import EventLog
 from fl.run.commands import Append, Close, Command, CompleteWeights, Drop, Fold, Hold, Release, SetTimer, Sweep
@@ -15,12 +13,13 @@ from fl.run.events import Event, Kind, UpdateUnusable
 from fl.run.state import RunState
 from fl.run.step import step
 from fl.server.blame import blaming_parts
-from fl.server.intake import Forgotten, Unusable
+from fl.server.intake import Unusable
 from fl.server.letters import Letter
 from fl.server.mail import Mail, Send
 from fl.server.post import Post
 from fl.server.run_log import RunLog
 from fl.server.shelf import Shelf
+from fl.server.spool import Spooled
 from fl.server.sums import SumLost
 from fl.server.telling import tell
 from fl.server.workbench import Workbench
@@ -28,10 +27,6 @@ from fl.wire.envelope import seal, wrap
 from fl.wire.messages_pb2 import BlockSummed, EvaluateReply, RunClosed, TrainReply
 
 Clock = Callable[[], float]
-
-
-LIGHT_BYTES: Final = 16 * 1024
-"""Up to here a message stays in memory as long as it is held, so that a sum can be made again without asking again."""
 
 
 class Hands:
@@ -50,13 +45,11 @@ class Hands:
         self._mail = Mail(session, leader=leader, clock=clock, log=log)
         self._shelf = Shelf(session, run, leader)
         self._bench = Workbench(session, self._shelf)
-        self._held: list[Delivery] = []
-        self._replies: dict[str, Letter] = {}
+        self._held: list[Spooled] = []
+        self._replies: dict[str, Spooled] = {}
         """Those of what is held that answer the open round, by client."""
-        self._sums: dict[int, Letter] = {}
+        self._sums: dict[int, Spooled] = {}
         """Those that have the sum of a block of clients, by block."""
-        self._taken: list[str] = []
-        """Clients whose updates are in the sum, and their messages still in memory."""
         self.dropped: Counter[str] = Counter()
         """Messages without effect, by reason."""
         self.closed = False
@@ -85,20 +78,11 @@ class Hands:
         await asyncio.gather(*sends)
         return state
 
-    async def refuse(self, delivery: Delivery, reason: str) -> None:
+    async def refuse(self, delivery: Spooled, reason: str) -> None:
         """Move a message that makes no sense to the dead letters, and say why."""
         self.dropped["dead letter"] += 1
         self._log.warning("message_rejected", key=delivery.routing_key, reason=reason)
         await bury(self.session, delivery, queue=topology.run_queue(self._run), reason=reason)
-
-    def lighten(self) -> None:
-        """Let go of what is in the sum; the broker has it still, and delivers it again to whoever leads next."""
-        for client in self._taken:
-            letter = self._replies.get(client)
-            if letter is not None and len(letter.delivery.message.body) > LIGHT_BYTES:
-                letter.delivery.message = replace(letter.delivery.message, body=b"")
-                self._replies[client] = replace(letter, body=None)
-        self._taken.clear()
 
     async def withdraw(self, state: RunState) -> None:
         """Leave nothing behind but what the log, of which `state` is all, refers to."""
@@ -136,10 +120,10 @@ class Hands:
         """Have at hand what is folded when the round closes."""
         match letter.body:
             case TrainReply() | EvaluateReply():
-                self._replies[letter.sender] = letter
+                self._replies[letter.sender] = letter.delivery
                 return await self._take_in(state)
             case BlockSummed(block=block):
-                self._sums[block] = letter
+                self._sums[block] = letter.delivery
         return state
 
     async def _compute(self, state: RunState, command: CompleteWeights | Fold) -> RunState:
@@ -150,8 +134,8 @@ class Hands:
         except Unusable as error:
             return await self._put_aside(state, error)
         except SumLost as error:
-            await self._sums.pop(error.block).delivery.ack()
-            raise Forgotten(str(error)) from error
+            await self._sums.pop(error.block).ack()
+            raise
         return await self.take(state, outcome)
 
     async def _outcome(self, state: RunState, command: CompleteWeights | Fold) -> Event:
@@ -171,14 +155,14 @@ class Hands:
             return state
         try:
             with blaming_parts(self._log, "TrainReply"):
-                self._taken += await self._bench.take_in(state, self._replies)
+                await self._bench.take_in(state, self._replies)
         except Unusable as error:
             return await self._put_aside(state, error)
         return state
 
     async def _put_aside(self, state: RunState, problem: Unusable) -> RunState:
         """Go on without a reply that was held, and settle it: its client is asked again, or is out by the log."""
-        delivery = self._replies.pop(problem.client).delivery
+        delivery = self._replies.pop(problem.client)
         self._held.remove(delivery)
         state = await self.take(state, UpdateUnusable(problem.client, str(problem), again=problem.again))
         await delivery.ack()

@@ -35,10 +35,6 @@ class Unusable(Exception):
         super().__init__(reason)
 
 
-class Forgotten(Exception):
-    """The sum is to be begun anew, and what was in it is not in memory any more: it must come again."""
-
-
 class Intake:
     """The fold of one round, in the order of the clients' names: what it comes to does not depend on who came first.
 
@@ -50,7 +46,7 @@ class Intake:
         """`asked` are all whom the round, or the part of it that is summed here, may have updates of."""
         self._session = session
         self._layout = layout
-        self.is_bulk = compression_of(spec).nbytes(layout) > INLINE_BYTES
+        self._is_bulk = compression_of(spec).nbytes(layout) > INLINE_BYTES
         """Whether updates come in streams, and replies are small."""
         self._server_opt = spec.optim.server_opt
         self._compression = compression_of(spec)
@@ -65,9 +61,8 @@ class Intake:
         return tuple(result.client for result in self.results)
 
     async def take(self, client: str, reply: object) -> None:
-        """Add an update. Raises `Unusable`, after which the intake is of no use, and `Forgotten` without a reply."""
-        if not isinstance(reply, TrainReply):
-            raise Forgotten(f"the update of {client} is to be added once more")
+        """Add an update. Raises `Unusable`, after which the intake is of no use."""
+        assert isinstance(reply, TrainReply), "what is held answers the open round"
         try:
             await self._take(client, reply)
         except Late as error:
@@ -113,7 +108,7 @@ class Intake:
         await in_thread(self.aux.add, client, told)
 
     def _unusable(self, client: str, reason: str) -> Unusable:
-        return Unusable(client, reason, again=self.is_bulk)
+        return Unusable(client, reason, again=self._is_bulk)
 
 
 class Inspection:

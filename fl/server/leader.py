@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from broker.base import Delivery, Session, Subscription
@@ -17,11 +17,12 @@ from fl.run.state import Phase, RunState
 from fl.run.step import LOGIC_VERSION, resume
 from fl.server.baton import BatonHolder
 from fl.server.hands import Hands
-from fl.server.intake import Forgotten
 from fl.server.letters import Letter, open_letter, read_event, sender_of
 from fl.server.post import Item, Post, QueueGone
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, RunLog, RunOver
+from fl.server.spool import Spool, Spooled
+from fl.server.sums import SumLost
 from fl.tasks import together
 from fl.wire.runs import Submitted
 
@@ -59,20 +60,22 @@ async def lead(
     start = LeaderStarted(leader, seat.worker, seat.logic_version)
     run_log, state = await RunLog.take_over(seat.session, empty(submitted), start, clock=seat.clock)
     log.info("leading", leader=leader, phase=state.phase.value, round=state.trained)
-    post = Post(seat.session, deliveries, gone_after_s=submitted.spec.run.gone_after)
-    post.put(first)
+    spool = Spool(log)
+    post = Post(seat.session, deliveries, spool=spool, gone_after_s=submitted.spec.run.gone_after)
+    post.put(spool.keep(first))
     baton = BatonHolder(seat.session, submitted.run, sender=leader, clock=seat.clock)
     hands = Hands(seat.session, submitted.run, leader=leader, run_log=run_log, post=post, clock=seat.clock, log=log)
     try:
         async with together() as group:
-            helpers = [group.create_task(job) for job in (post.collect(), post.look_out(), baton.keep_fresh())]
+            jobs = (post.collect(), post.look_out(), baton.keep_fresh(), spool.relieve())
+            helpers = [group.create_task(job) for job in jobs]
             state = await hands.perform(state, _first(state))
             while not hands.closed:
                 post.awaited = state.awaiting
                 item = await post.next()
-                with _blaming(item, quarantine, log):
-                    state = await _handle(item, state, hands=hands, baton=baton, quarantine=quarantine)
-                hands.lighten()
+                async with _at_hand(item):
+                    with _blaming(item, quarantine, log):
+                        state = await _handle(item, state, hands=hands, baton=baton, quarantine=quarantine)
             for helper in helpers:
                 helper.cancel()
     except Deposed:
@@ -84,6 +87,7 @@ async def lead(
             await hands.withdraw(known)
         raise
     finally:
+        spool.close()
         await run_log.close()
 
 
@@ -95,12 +99,16 @@ def _first(state: RunState) -> tuple[Command, ...]:
     return resume(state)
 
 
+def _at_hand(item: Item) -> AbstractAsyncContextManager[None]:
+    return item.at_hand() if isinstance(item, Spooled) else nullcontext()
+
+
 @contextmanager
 def _blaming(item: Item, quarantine: Quarantine, log: EventLog) -> Iterator[None]:
     """Lead again where a message breaks the handling of it, so that nothing is half done, and remember which it was."""
     try:
         yield
-    except Forgotten as error:
+    except SumLost as error:
         raise StartOver(str(error)) from error
     except (FluffleError, BrokerError, StartOver, Deposed, RunOver):
         raise
@@ -131,7 +139,7 @@ async def _handle(item: Item, state: RunState, *, hands: Hands, baton: BatonHold
     return await _take(state, event, letter, hands=hands)
 
 
-async def _give_up(delivery: Delivery, state: RunState, reason: str, *, hands: Hands) -> RunState:
+async def _give_up(delivery: Spooled, state: RunState, reason: str, *, hands: Hands) -> RunState:
     """Go on without a message, and so without waiting for what its sender meant to say."""
     await hands.refuse(delivery, reason)
     try:

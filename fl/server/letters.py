@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from broker.base import Delivery
 from broker.blob import BlobRef
 from broker.topology import DOWN, UP, Cargo, Key, Room
 from fl.core.data_info import DataInfo
@@ -28,6 +27,7 @@ from fl.run.spec import compression_of
 from fl.run.state import RunState
 from fl.run.terms import PrivacySettled
 from fl.server.fold import metrics_of
+from fl.server.spool import Spooled
 from fl.wire.bulk import checked_ref
 from fl.wire.envelope import OtherProtocol, body_of, unseal
 from fl.wire.messages_pb2 import (
@@ -68,7 +68,7 @@ MOST: Final = 2**40
 class Letter:
     """A message with its sender, which the broker vouches for; the sender is empty for the run's owner."""
 
-    delivery: Delivery
+    delivery: Spooled
     sender: str
     body: object
     problem: str | None = None
@@ -83,8 +83,8 @@ class Letter:
         return Key.parse(self.delivery.routing_key).route if self.sender else ""
 
 
-def open_letter(delivery: Delivery) -> Letter:
-    """Raises `BadMessage` for what nobody can make sense of."""
+def open_letter(delivery: Spooled) -> Letter:
+    """What is at hand. Raises `BadMessage` for what nobody can make sense of."""
     sender = sender_of(delivery)
     try:
         envelope = unseal(delivery.message)
@@ -95,7 +95,13 @@ def open_letter(delivery: Delivery) -> Letter:
     return Letter(delivery, sender, _checked_body(envelope, sender))
 
 
-def sender_of(delivery: Delivery) -> str:
+async def said_in(delivery: Spooled) -> object:
+    """The body of a letter that was opened before, and is held."""
+    async with delivery.at_hand():
+        return body_of(unseal(delivery.message))
+
+
+def sender_of(delivery: Spooled) -> str:
     """The client in the routing key of `fl.up`, where the broker lets each publish under its own name only."""
     if delivery.exchange == "":
         return ""

@@ -4,14 +4,15 @@ import asyncio
 from dataclasses import dataclass
 
 from broker import topology
-from broker.base import Delivery, Session, Subscription
+from broker.base import Session, Subscription
 from broker.errors import NotFound, Retryable
 from fl.run.events import ClientsGone, TimePassed, Timer, TimeUp
+from fl.server.spool import Spool, Spooled
 
 LOOK_EVERY_S = 5.0
 """How often it is looked who is there; more often where a client shall count as gone sooner."""
 
-Item = Delivery | TimeUp | TimePassed | ClientsGone
+Item = Spooled | TimeUp | TimePassed | ClientsGone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +29,13 @@ class QueueGone(Exception):
 class Post:
     """The leader's incoming things, in the order in which they come.
 
-    A client counts as gone when its queue was without consumer for `gone_after_s`.
+    Deliveries wait in the spool. A client counts as gone when its queue was without consumer for `gone_after_s`.
     """
 
-    def __init__(self, session: Session, deliveries: Subscription, *, gone_after_s: float) -> None:
+    def __init__(self, session: Session, deliveries: Subscription, *, spool: Spool, gone_after_s: float) -> None:
         self._session = session
         self._deliveries = deliveries
+        self._spool = spool
         self._gone_after_s = gone_after_s
         self._queue: asyncio.Queue[Item | Alarm | Retryable | QueueGone] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
@@ -68,7 +70,7 @@ class Post:
         """Pass deliveries on until the queue is deleted or the subscription lost."""
         try:
             async for delivery in self._deliveries:
-                self._queue.put_nowait(delivery)
+                self._queue.put_nowait(self._spool.keep(delivery))
         except Retryable as error:
             self._queue.put_nowait(error)
         else:

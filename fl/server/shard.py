@@ -8,6 +8,7 @@ those come again, or what was made of them is there.
 import asyncio
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 
 from broker import topology
 from broker.base import Delivery, Message, Subscription
@@ -19,7 +20,6 @@ from fl.run.apply import apply
 from fl.run.events import LeaderStarted, Record, RoundClosed
 from fl.run.replay import counts
 from fl.server.baton import BatonHolder
-from fl.server.intake import Forgotten
 from fl.server.leader import Seat, StartOver, empty
 from fl.server.letters import Letter, open_letter, sender_of, vet_update
 from fl.server.post import QueueGone
@@ -27,6 +27,7 @@ from fl.server.quarantine import Quarantine
 from fl.server.report import Report
 from fl.server.run_log import Outdated, RunLog, RunOver
 from fl.server.shard_bench import ShardBench
+from fl.server.spool import Spool, Spooled
 from fl.tasks import together
 from fl.wire.messages_pb2 import RepliesLacking, TrainReply, UpdateRefused
 from fl.wire.runs import Submitted
@@ -65,10 +66,11 @@ class Shard:
         self._report = Report(seat, submitted.run)
         self._bench = ShardBench(seat, number, self._report, self._log)
         self._state = empty(submitted)
-        self._inbox: asyncio.Queue[Delivery | Entry | Exception] = asyncio.Queue()
-        self._puzzling: list[Delivery] = []
+        self._spool = Spool(self._log)
+        self._inbox: asyncio.Queue[Spooled | Entry | Exception] = asyncio.Queue()
+        self._puzzling: list[Spooled] = []
         """Replies to what is not known here, perhaps only because the log has not been read up to it."""
-        self._asked_log: tuple[str, list[Delivery]] | None = None
+        self._asked_log: tuple[str, list[Spooled]] | None = None
         """A marker in the log, and those of them that had come before it was written."""
         self._asked_queue = ""
         """A marker in the shard's queue: what was there before has come when it comes."""
@@ -81,28 +83,27 @@ class Shard:
         Raises `PassedOn`, `StartOver`, `SubscriptionLost`, `ConnectionLost`, and for a log that this release cannot
         follow `BadMessage` and `Outdated`.
         """
-        self._inbox.put_nowait(first)
+        self._inbox.put_nowait(self._spool.keep(first))
         self._log.info("summing", worker=self._seat.worker)
-        async with together() as group:
-            jobs = (self._collect(deliveries), self._follow(), self._baton.keep_fresh())
-            helpers = [group.create_task(job) for job in jobs]
-            try:
-                if self._queue_lost:
-                    await self._ask_log()
-                await self._go_on()
-            except Forgotten as error:
-                raise StartOver(str(error)) from error
-            except (QueueGone, RunOver):
-                await self._bench.clear()
-            for helper in helpers:
-                helper.cancel()
+        with closing(self._spool):
+            async with together() as group:
+                jobs = (self._collect(deliveries), self._follow(), self._baton.keep_fresh(), self._spool.relieve())
+                helpers = [group.create_task(job) for job in jobs]
+                try:
+                    if self._queue_lost:
+                        await self._ask_log()
+                    await self._go_on()
+                except (QueueGone, RunOver):
+                    await self._bench.clear()
+                for helper in helpers:
+                    helper.cancel()
 
     # ---- what comes in ---------------------------------------------------------------------------------------------
 
     async def _collect(self, deliveries: Subscription) -> None:
         try:
             async for delivery in deliveries:
-                self._inbox.put_nowait(delivery)
+                self._inbox.put_nowait(self._spool.keep(delivery))
         except Retryable as error:
             self._inbox.put_nowait(error)
         else:
@@ -130,7 +131,8 @@ class Shard:
                 case (writer, record):
                     await self._on_record(writer, record)
                 case delivery:
-                    await self._on_delivery(delivery)
+                    async with delivery.at_hand():
+                        await self._on_delivery(delivery)
 
     # ---- the log ---------------------------------------------------------------------------------------------------
 
@@ -155,7 +157,8 @@ class Shard:
             return
         (_, known), self._asked_log = self._asked_log, None
         for delivery in known:
-            await self._judge(delivery, for_good=True)
+            async with delivery.at_hand():
+                await self._judge(delivery, for_good=True)
         if not self._puzzling:
             await self._tell_lacking()
         await self._ask_log()
@@ -175,7 +178,7 @@ class Shard:
 
     # ---- the queue -------------------------------------------------------------------------------------------------
 
-    async def _on_delivery(self, delivery: Delivery) -> None:
+    async def _on_delivery(self, delivery: Spooled) -> None:
         if delivery.message.type == MARKER:
             await self._on_own_marker(delivery)
             return
@@ -192,7 +195,7 @@ class Shard:
             self._log.exception("handling_failed", message=delivery.message.type, key=delivery.routing_key)
             raise StartOver(f"handling a {delivery.message.type} failed: {type(error).__name__}: {error}") from error
 
-    async def _on_own_marker(self, delivery: Delivery) -> None:
+    async def _on_own_marker(self, delivery: Spooled) -> None:
         await delivery.ack()
         if delivery.message.message_id == self._asked_queue:
             self._is_all_here = True
@@ -209,7 +212,7 @@ class Shard:
             self._log.warning("replies_lacking", clients=",".join(lacking))
             await self._report.tell(RepliesLacking(clients=lacking, queue_lost=lost))
 
-    async def _give_up(self, delivery: Delivery, reason: str) -> None:
+    async def _give_up(self, delivery: Spooled, reason: str) -> None:
         """Go on without a message, and so without its sender."""
         try:
             sender = sender_of(delivery)
@@ -219,11 +222,11 @@ class Shard:
             await self._report.tell(UpdateRefused(client=sender, problem=reason))
         await self._bury(delivery, reason)
 
-    async def _bury(self, delivery: Delivery, reason: str) -> None:
+    async def _bury(self, delivery: Spooled, reason: str) -> None:
         self._log.warning("message_rejected", key=delivery.routing_key, reason=reason)
         await bury(self._seat.session, delivery, queue=self._queue, reason=reason)
 
-    async def _judge(self, delivery: Delivery, *, for_good: bool = False) -> None:
+    async def _judge(self, delivery: Spooled, *, for_good: bool = False) -> None:
         """Hold a reply to the open round; one to something else may seem so only for now, unless `for_good`."""
         try:
             letter = open_letter(delivery)
@@ -260,7 +263,7 @@ class Shard:
             return
         problem = vet_update(letter, reply, self._state)
         if problem is None:
-            self._bench.hold(letter)
+            self._bench.hold(letter.sender, letter.delivery)
             return
         await self._report.tell(UpdateRefused(client=letter.sender, problem=problem))
         await letter.delivery.ack()

@@ -1,7 +1,6 @@
 """The work of one shard in the open round: replies that are held, and the sums of blocks that are made of them."""
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
 from broker.threads import in_thread
@@ -11,11 +10,11 @@ from fl.run.dealing import blocks_of, is_dealt
 from fl.run.state import RunState
 from fl.server.blame import blaming_parts
 from fl.server.block import Block
-from fl.server.hands import LIGHT_BYTES
 from fl.server.intake import Intake, Unusable
 from fl.server.leader import Seat
-from fl.server.letters import Letter
+from fl.server.letters import said_in
 from fl.server.report import Report
+from fl.server.spool import Spooled
 from fl.server.sums import Place, write_sum
 from fl.wire.messages_pb2 import SumFailed, UpdateRefused
 from fl.wire.tensors import open_parcel, read_layout
@@ -31,7 +30,7 @@ class ShardBench:
         self._log = log
         self._blocks: tuple[Block, ...] = ()
         """Those of the open round."""
-        self._held: dict[str, Letter] = {}
+        self._held: dict[str, Spooled] = {}
         """Replies to it that may enter its sum, by client."""
         self._failed = False
         """Whether this round cannot be summed, as the leader was told."""
@@ -49,7 +48,7 @@ class ShardBench:
         """Settle what was held for the round before: all of it is in the log, or does not count."""
         held, self._held = self._held, {}
         self._blocks, self._failed = (), False
-        await asyncio.gather(*(letter.delivery.ack() for letter in held.values()), self.clear())
+        await asyncio.gather(*(reply.ack() for reply in held.values()), self.clear())
         if state.open is not None and is_dealt(state.spec, state.open.opened):
             mine = blocks_of(state.spec, state.open.opened, self._number)
             self._blocks = tuple(Block(number, members) for number, members in mine.items())
@@ -83,15 +82,12 @@ class ShardBench:
         """Whether its reply is held, or in a sum that was sent."""
         return client in self._held or any(client in (block.sent or ()) for block in self._blocks)
 
-    def hold(self, letter: Letter) -> None:
-        self._held[letter.sender] = letter
-        self._report.holds(letter.sender)
+    def hold(self, client: str, reply: Spooled) -> None:
+        self._held[client] = reply
+        self._report.holds(client)
 
     async def sum_on(self, state: RunState) -> bool:
-        """Do one thing for the first block that is not done; whether there was one.
-
-        Raises `Forgotten` where a reply must come again, `QueueGone`.
-        """
+        """Do one thing for the first block that is not done; whether there was one. Raises `QueueGone`."""
         if state.open is None or self._failed:
             return False
         try:
@@ -127,16 +123,12 @@ class ShardBench:
         return True
 
     async def _take(self, block: Block, intake: Intake, client: str) -> None:
-        letter = self._held[client]
         try:
             with blaming_parts(self._log, "TrainReply"):
-                await intake.take(client, letter.body)
+                await intake.take(client, await said_in(self._held[client]))
         except Unusable as error:
             block.intake = None
             await self._refuse(client, error)
-        else:
-            if not intake.is_bulk:
-                self._lighten(client, letter)
 
     async def _finish(self, block: Block, intake: Intake, place: Place) -> None:
         self._written.update(place.streams)
@@ -144,17 +136,10 @@ class ShardBench:
             block.made = await write_sum(self._session, intake, place)
         block.intake = None
 
-    def _lighten(self, client: str, letter: Letter) -> None:
-        """Let go of what is in a sum; the broker has it still."""
-        message = letter.delivery.message
-        if len(message.body) > LIGHT_BYTES:
-            letter.delivery.message = replace(message, body=b"")
-            self._held[client] = replace(letter, body=None)
-
     async def _refuse(self, client: str, error: Unusable) -> None:
-        letter = self._held.pop(client)
+        reply = self._held.pop(client)
         await self._report.tell(UpdateRefused(client=client, problem=str(error), held=True, again=error.again))
-        await letter.delivery.ack()
+        await reply.ack()
 
     async def _send(self, block: Block) -> None:
         """Hand a sum to the leader; what is in it is acknowledged once that is safe."""
@@ -162,7 +147,7 @@ class ShardBench:
         await self._report.tell(block.made)
         block.sent = block.made_of or ()
         summed = [self._held.pop(client) for client in block.sent]
-        await asyncio.gather(*(letter.delivery.ack() for letter in summed))
+        await asyncio.gather(*(reply.ack() for reply in summed))
 
     async def _new_intake(self, block: Block, state: RunState) -> Intake:
         assert state.weights is not None, "a round starts from weights"

@@ -10,6 +10,7 @@ from functools import partial
 from broker.base import Session
 from broker.quota import read_quota
 from broker.threads import in_thread
+from fl.core.aggregator.blocks import blocks
 from fl.core.aggregator.weighted import PartwiseFold
 from fl.core.layout import Layout
 from fl.core.model import Model
@@ -24,10 +25,11 @@ from fl.run.events import Folded, Parcel, StartFailed, WeightsCompleted
 from fl.run.footprint import footprint
 from fl.run.spec import weights_compression_of
 from fl.run.state import OpenRound, RunState
-from fl.server.fold import NOBODY_TRAINED, Descent, beyond, evaluated, finite, updated
+from fl.server.fold import NOBODY_TRAINED, Descent, EvaluationSum, beyond, finite, updated
 from fl.server.intake import Intake
-from fl.server.letters import Letter
+from fl.server.letters import said_in
 from fl.server.shelf import Shelf
+from fl.server.spool import Spooled
 from fl.server.sums import RoundSum, RunningSum
 from fl.wire.bulk import fetch, pour
 from fl.wire.messages_pb2 import EvaluateReply
@@ -82,36 +84,33 @@ class Workbench:
 
     # ---- training --------------------------------------------------------------------------------------------------
 
-    async def take_in(self, state: RunState, replies: Mapping[str, Letter]) -> tuple[str, ...]:
+    async def take_in(self, state: RunState, replies: Mapping[str, Spooled]) -> None:
         """Add those updates to the sum whose turn has come: before them nobody is awaited any more.
 
-        Returns whose they were, if their messages had them inside. Raises `Unusable`, and the sum is begun anew
-        then; `Forgotten` where it cannot be.
+        Raises `Unusable`, and the sum is begun anew then.
         """
-        before = self._intake.clients if self._intake is not None else ()
         ready, awaiting = [], state.awaiting
         for client in sorted(state.open.opened.participants if state.open is not None else ()):
             if client in awaiting:
                 break
             if client in state.seen.done:
                 ready.append(client)
-        intake = await self._take(state, tuple(ready), replies)
-        return () if intake.is_bulk else intake.clients[len(before) :]
+        await self._take(state, tuple(ready), replies)
 
-    async def fold_training(self, state: RunState, command: Fold, replies: Mapping[str, Letter]) -> Folded:
+    async def fold_training(self, state: RunState, command: Fold, replies: Mapping[str, Spooled]) -> Folded:
         """The next weights. Raises as `take_in` does, and `RunFailed`."""
         intake = await self._take(state, command.clients, replies)
         self._intake = None
         aux = await in_thread(intake.aux.total)
         return await self._next(state, RoundSum(intake.fold, aux, tuple(intake.results)), command.round)
 
-    async def fold_sums(self, state: RunState, command: Fold, sums: Mapping[int, Letter]) -> Folded:
+    async def fold_sums(self, state: RunState, command: Fold, sums: Mapping[int, Spooled]) -> Folded:
         """The next weights, of what shards have summed. Raises `SumLost`, and `RunFailed`."""
         assert state.weights is not None, "a round starts from weights"
         layout = read_layout(open_parcel(state.weights).layout)
         total = await in_thread(RunningSum, self._session, state.spec, layout)
         for block in sorted(state.seen.summed):
-            await total.take(block, sums[block].body)
+            await total.take(block, await said_in(sums[block]))
         return await self._next(state, total.whole, command.round)
 
     async def _next(self, state: RunState, total: RoundSum, round_: int) -> Folded:
@@ -147,7 +146,7 @@ class Workbench:
             raise _unreadable(state, error) from None
         return (await self._sent(state, first, 0))[0]
 
-    async def _take(self, state: RunState, clients: tuple[str, ...], replies: Mapping[str, Letter]) -> Intake:
+    async def _take(self, state: RunState, clients: tuple[str, ...], replies: Mapping[str, Spooled]) -> Intake:
         """The sum of these clients' updates, in their order; what it has of them already is not read again."""
         assert state.weights is not None, "a round starts from weights"
         intake, self._intake = self._intake, None
@@ -157,7 +156,7 @@ class Workbench:
             intake = await in_thread(partial(Intake, self._session, state.spec, layout, asked=asked))
             self._of = state.open
         for client in clients[len(intake.clients) :]:
-            await intake.take(client, replies[client].body)
+            await intake.take(client, await said_in(replies[client]))
         self._intake = intake
         return intake
 
@@ -195,14 +194,18 @@ class Workbench:
 
     # ---- evaluation ------------------------------------------------------------------------------------------------
 
-    async def fold_evaluation(self, state: RunState, command: Fold, replies: Mapping[str, Letter]) -> Folded:
-        told = []
-        for client in command.clients:
-            reply = replies[client].body
-            assert isinstance(reply, EvaluateReply), "what is held answers the open round"
-            told.append((client, reply))
-        result = await in_thread(evaluated, state.spec, told)
+    async def fold_evaluation(self, state: RunState, command: Fold, replies: Mapping[str, Spooled]) -> Folded:
+        total = await in_thread(EvaluationSum, state.spec)
+        for some in blocks(command.clients):  # not all of them in memory at a time, nor a thread for each
+            await in_thread(total.add, [(client, await _evaluation(replies[client])) for client in some])
+        result = await in_thread(total.result)
         return Folded(result.results, loss=result.loss, metrics=result.metrics)
+
+
+async def _evaluation(held: Spooled) -> EvaluateReply:
+    reply = await said_in(held)
+    assert isinstance(reply, EvaluateReply), "what is held answers the open round"
+    return reply
 
 
 def _state_of(optimizer: Optimizer) -> NumpyVector:
