@@ -5,8 +5,10 @@ import secrets
 
 from broker.base import Queue
 from broker.memory import MemoryBroker
+from fl.log import get_log
 from fl.run.events import ClientsGone, Timer, TimeUp
 from fl.server.post import Post
+from fl.server.spool import Spool
 
 SOON_S = 0.001
 
@@ -14,7 +16,8 @@ SOON_S = 0.001
 async def post_of_an_empty_queue() -> Post:
     session = MemoryBroker.named(secrets.token_hex(4)).connect()
     await session.declare(Queue("q"))
-    return Post(session, await session.consume("q", prefetch=1), gone_after_s=60.0)
+    spool = Spool(get_log("test"))
+    return Post(session, await session.consume("q", prefetch=1), spool=spool, gone_after_s=60.0)
 
 
 async def test_a_timer_that_runs_out_is_announced() -> None:
