@@ -29,14 +29,16 @@ from fl.run.events import Kind, RoundCommitted, RunEnded, Status
 from fl.run.spec import RunSpec
 from fl.submit.history import follow
 from fl.submit.submission import prepare, submit
+from tests.bench.scale_table import scale_table
+from tests.bench.table import machine
 from tests.bench.takeover import spec_of
 from tests.bench.telling import peak_mb, resident_mb
 from tests.bench.usage import Meter
 
 CLIENTS: Final = (8, 64, 256, 1000)
 MEGABYTES: Final = (0.1, 1.0)
-ROUNDS: Final = 4
-"""The first one is left out."""
+COUNTED: Final = 3
+"""Rounds of which the median is taken, after a first one."""
 CROWDS: Final = 2
 """Processes that the clients share."""
 
@@ -62,9 +64,9 @@ def sharing(spec: RunSpec, shards: int) -> RunSpec:
     return spec.model_copy(update={"run": spec.run.model_copy(update={"shards": shards})})
 
 
-async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int, shards: int) -> dict[str, float]:
+async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int, *, shards: int, counted: int) -> dict[str, float]:
     """One run: the medians of its rounds, and what they used."""
-    spec = sharing(spec_of(n_clients, ROUNDS), shards)
+    spec = sharing(spec_of(n_clients, 1 + counted), shards)
     submission = prepare(spec, weights_of(n_bytes), sender="bench", now=time.time())
     session = await open_session(node.url, name="scale")
     server = ("fl.cli", "server", "--broker", node.url, "--log", "warning")
@@ -90,7 +92,6 @@ async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int, shards: int) -
             used = meter.read()
         most_mb = max(map(peak_mb, workers))
     await session.close()
-    counted = len(times) - 1
     return {
         "MB": n_bytes / 1e6,
         "clients": n_clients,
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help=f"how many: {CLIENTS}")
     parser.add_argument("--mb", type=float, nargs="+", default=MEGABYTES, help=f"sizes of the weights: {MEGABYTES}")
     parser.add_argument("--shards", type=int, nargs="+", default=(1,), help="how many workers share a sum: 1")
+    parser.add_argument("--rounds", type=int, default=COUNTED, help=f"how many are measured: {COUNTED}")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -126,9 +128,11 @@ def main() -> None:
     with LocalRabbit() as node:
         for megabytes in options.mb:
             for n_clients, shards in product(options.clients, options.shards):
-                row = asyncio.run(rounds(node, round(megabytes * 1e6), n_clients, shards))
+                n_bytes = round(megabytes * 1e6)
+                row = asyncio.run(rounds(node, n_bytes, n_clients, shards=shards, counted=options.rounds))
                 print("  ".join(f"{key} {value:8.4g}" for key, value in row.items()), flush=True)
                 table.append(row)
+    print(f"\n{scale_table(table)}\n\n{machine()}.")
     if options.json:
         options.json.write_text(json.dumps(table, indent=2) + "\n", "utf-8")
 

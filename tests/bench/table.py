@@ -21,7 +21,7 @@ def tables(results: Results) -> str:
         _table("memory of the server at most, above idle, MB", results, lambda one: f"{one.server_mb:.0f}"),
         _table("CPU seconds a round: server + clients + broker", results, _cpu),
     ]
-    return "\n\n".join([*parts, *_failures(results), f"{_machine()}."])
+    return "\n\n".join([*parts, *_failures(results), f"{machine()}."])
 
 
 def placed(table: str, text: str, where: str) -> str:
@@ -72,15 +72,15 @@ def _failures(results: Results) -> Iterator[str]:
 
 def _seconds(figures: Figures) -> str:
     low, high = figures.spread_s
-    return f"{_short(figures.median_s)} ({_short(low)}-{_short(high)})"
+    return f"{short(figures.median_s)} ({short(low)}-{short(high)})"
 
 
 def _cpu(figures: Figures) -> str:
-    sides = " + ".join(_short(seconds) for seconds in figures.cpu_s.values())
-    return sides if len(figures.cpu_s) == 1 else f"{_short(figures.all_cpu_s)} = {sides}"
+    sides = " + ".join(short(seconds) for seconds in figures.cpu_s.values())
+    return sides if len(figures.cpu_s) == 1 else f"{short(figures.all_cpu_s)} = {sides}"
 
 
-def _short(seconds: float) -> str:
+def short(seconds: float) -> str:
     """Two digits that count, and never an exponent."""
     if seconds >= 10:
         return f"{seconds:.0f}"
@@ -88,7 +88,7 @@ def _short(seconds: float) -> str:
     return f"{seconds:.{decimals}f}"
 
 
-def _machine() -> str:
+def machine() -> str:
     memory = next(line for line in Path("/proc/meminfo").read_text("ascii").splitlines() if "MemTotal" in line)
     gigabytes = round(int(memory.split()[1]) / 2**20)
     return (

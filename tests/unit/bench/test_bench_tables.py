@@ -9,6 +9,7 @@ from tests.bench.figures import Figures
 from tests.bench.picture import draw
 from tests.bench.results import FLOOR, OURS, OVERS, TUNED, Results
 from tests.bench.rows import Row
+from tests.bench.scale_table import scale_table
 from tests.bench.table import BEGIN, END, placed, tables
 
 ROW = Row.of(10, 2)
@@ -115,3 +116,13 @@ def test_the_picture_is_drawn_also_where_somebody_has_failed(tmp_path: Path) -> 
     draw(known, tmp_path / "bench.svg")
 
     assert "seconds a round" in (tmp_path / "bench.svg").read_text("utf-8")
+
+
+def test_rounds_of_few_and_of_many_have_a_line_each_with_whose_seconds_of_cpu_they_take() -> None:
+    row = {"MB": 0.1, "clients": 1000, "shards": 1, "round_s": 6.14, "worker_mb": 27.4}
+    cpu = {"server_cpu_s": 3.5, "clients_cpu_s": 2.0, "broker_cpu_s": 5.25}
+
+    text = scale_table([row | cpu, row | cpu | {"shards": 2}])
+
+    assert line_that_begins(text, "0.1 MB x 1,000") == ["6.1", "27", "11 = 3.5 + 2.0 + 5.2"]
+    assert line_that_begins(text, "0.1 MB x 1,000, 2 shards") == ["6.1", "27", "11 = 3.5 + 2.0 + 5.2"]
