@@ -68,12 +68,12 @@ async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int, *, shards: int
     """One run: the medians of its rounds, and what they used."""
     spec = sharing(spec_of(n_clients, 1 + counted), shards)
     submission = prepare(spec, weights_of(n_bytes), sender="bench", now=time.time())
+    beam = int(node.ctl("eval", "os:getpid().").strip().strip(chr(34)))  # takes seconds, and no heart beats meanwhile
     session = await open_session(node.url, name="scale")
     server = ("fl.cli", "server", "--broker", node.url, "--log", "warning")
     with ExitStack() as stack:
         workers = [stack.enter_context(process(*server)).pid for _ in range(shards)]
         await submit(session, submission)
-        beam = int(node.ctl("eval", "os:getpid().").strip().strip(chr(34)))
         each = {f"worker{number}": partial(list[int], [pid]) for number, pid in enumerate(workers, 1)}
         meter = Meter(server=lambda: workers, broker=lambda: [beam], clients=lambda: crowds, **each)
         share = -(-n_clients // CROWDS)
