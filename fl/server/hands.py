@@ -117,7 +117,7 @@ class Hands:
         return state
 
     async def _keep(self, state: RunState, letter: Letter) -> RunState:
-        """Have at hand what is folded when the round closes."""
+        """Remember what is folded when the round closes."""
         match letter.body:
             case TrainReply() | EvaluateReply():
                 self._replies[letter.sender] = letter.delivery
