@@ -22,6 +22,8 @@ from typing import Final
 
 import numpy as np
 
+from broker import topology
+from broker.base import Session
 from broker.connect import open_session
 from broker.local import LocalRabbit
 from fl.core.vector import NumpyVector
@@ -64,6 +66,13 @@ def sharing(spec: RunSpec, shards: int) -> RunSpec:
     return spec.model_copy(update={"run": spec.run.model_copy(update={"shards": shards})})
 
 
+async def until_attended(session: Session, run: str) -> None:
+    """Return once a worker stands by a run: all is imported, and there are no weights yet."""
+    async with asyncio.timeout(120.0):
+        while (await session.count(topology.run_queue(run))).consumers == 0:
+            await asyncio.sleep(0.1)
+
+
 async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int, *, shards: int, counted: int) -> dict[str, float]:
     """One run: the medians of its rounds, and what they used."""
     spec = sharing(spec_of(n_clients, 1 + counted), shards)
@@ -74,6 +83,7 @@ async def rounds(node: LocalRabbit, n_bytes: int, n_clients: int, *, shards: int
     with ExitStack() as stack:
         workers = [stack.enter_context(process(*server)).pid for _ in range(shards)]
         await submit(session, submission)
+        await until_attended(session, submission.run)
         each = {f"worker{number}": partial(list[int], [pid]) for number, pid in enumerate(workers, 1)}
         meter = Meter(server=lambda: workers, broker=lambda: [beam], clients=lambda: crowds, **each)
         share = -(-n_clients // CROWDS)
