@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from broker.base import Message, Session, Stream
@@ -21,7 +21,10 @@ Bytes = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
-    """Where bulk bytes are, and how to know that they are whole: `sha256` is their digest, 32 bytes."""
+    """Where bulk bytes are, and how to know that they are whole: `sha256` is their digest, 32 bytes.
+
+    It is empty as long as nobody knows it: the bytes are still being written.
+    """
 
     stream: str
     size: int
@@ -85,10 +88,15 @@ def cut(data: Bytes, chunk_bytes: int = CHUNK_BYTES, *, edition: int = 0) -> Ite
         yield Message(piece, type=CHUNK_TYPE, content_type=OCTETS, headers={INDEX: index, **told})
 
 
+def unproven(stream: str, data: Bytes, chunk_bytes: int = CHUNK_BYTES) -> BlobRef:
+    """What refers to `data` before its digest is known, for those who read it while it is being written."""
+    n_bytes = memoryview(data).nbytes
+    return BlobRef(stream, n_bytes, -(-n_bytes // chunk_bytes), sha256=b"")
+
+
 def ref_of(stream: str, data: Bytes, chunk_bytes: int = CHUNK_BYTES) -> BlobRef:
     """What refers to `data` once its chunks are in `stream`."""
-    n_bytes = memoryview(data).nbytes
-    return BlobRef(stream, n_bytes, -(-n_bytes // chunk_bytes), hashlib.sha256(data).digest())
+    return replace(unproven(stream, data, chunk_bytes), sha256=hashlib.sha256(data).digest())
 
 
 async def pour(
@@ -101,6 +109,13 @@ async def pour(
     `timeout_s`. **The digest is known to be right only when this returns**: until then the chunks are what somebody
     claims.
     """
+    found = await _read(session, ref, take, timeout_s=timeout_s)
+    if found != ref.sha256:
+        raise BadBlob(f"{ref.stream}: SHA-256 is {found.hex()}, announced was {ref.sha256.hex()}")
+
+
+async def _read(session: Session, ref: BlobRef, take: Callable[[int, memoryview], None], *, timeout_s: float) -> bytes:
+    """As `pour` does, but return the digest of what came, whatever was announced."""
     digest = hashlib.sha256()
     index = size = 0
 
@@ -133,8 +148,7 @@ async def pour(
         raise BadBlob(f"{ref.stream}: {error}") from error
     if size != ref.size:
         raise BadBlob(f"{ref.stream}: {ref.chunks} chunks hold {size} bytes, {ref.size} were announced")
-    if digest.digest() != ref.sha256:
-        raise BadBlob(f"{ref.stream}: SHA-256 is {digest.hexdigest()}, announced was {ref.sha256.hex()}")
+    return digest.digest()
 
 
 async def get(
@@ -145,14 +159,30 @@ async def get(
     Without `into` this reserves the memory that `ref` asks for: check `ref.size` first if others wrote it.
     """
     target = memoryview(bytearray(ref.size) if into is None else into).cast("B")
+    await pour(session, ref, _keeper(ref, target), timeout_s=timeout_s)
+    return target
+
+
+async def get_unproven(
+    session: Session, ref: BlobRef, *, into: bytearray | memoryview, timeout_s: float = 60.0
+) -> BlobRef:
+    """Read a blob whose digest is not known yet, into `into`, and return what refers to the bytes that came.
+
+    Raises as `pour` does, but for a digest. **They are not known to be right before somebody announces the same.**
+    """
+    keep = _keeper(ref, memoryview(into).cast("B"))
+    return replace(ref, sha256=await _read(session, ref, keep, timeout_s=timeout_s))
+
+
+def _keeper(ref: BlobRef, target: memoryview) -> Callable[[int, memoryview], None]:
+    """Puts chunks where they belong. Raises `BadBlob` for a `target` of another size."""
     if len(target) != ref.size:
         raise BadBlob(f"{ref.stream}: {ref.size} bytes are announced, {len(target)} were expected")
 
     def keep(start: int, chunk: memoryview) -> None:
         target[start : start + len(chunk)] = chunk
 
-    await pour(session, ref, keep, timeout_s=timeout_s)
-    return target
+    return keep
 
 
 async def delete(session: Session, ref: BlobRef) -> None:

@@ -8,6 +8,7 @@ from broker import blob, topology
 from broker.base import Session
 from broker.errors import BadBlob
 from broker.threads import in_thread
+from fl.client.ahead import Ahead
 from fl.client.memory import Memory
 from fl.errors import BadMessage
 from fl.wire.bulk import NEXT_CHUNK_S, announced_ref
@@ -27,16 +28,18 @@ CARGOES: Final[dict[str, topology.Cargo]] = {"update": "u", "aux": "x"}
 """Fields of a `TrainReply`, and which of a leader's rooms each goes to."""
 
 
-async def bring(session: Session, memory: Memory, call: TrainerCall) -> None:
-    """Fetch what a call refers to: a trainer has no connection to anybody.
+async def bring(session: Session, memory: Memory, call: TrainerCall, *, ahead: Ahead) -> None:
+    """Fetch what a call refers to: a trainer has no connection to anybody. Weights may be there already.
 
     Raises `NoMemory`, `BadMessage` when bytes are gone or not what was announced, and `broker.errors.Late`.
     """
-    memory.keep()
-    for field, tensors in _brought(call):
-        ref = announced_ref(tensors)
-        if ref is None:
-            continue
+    refs = {field: ref for field, tensors in _brought(call) if (ref := announced_ref(tensors)) is not None}
+    there = await ahead.claim(refs.get("weights"))
+    memory.keep([] if there is None else [there])
+    if there is not None:
+        call.spans["weights"].CopyFrom(there)
+        del refs["weights"]
+    for field, ref in refs.items():
         span = await in_thread(memory.reserve, ref.size)
         try:
             await blob.get(session, ref, into=memory.view(span), timeout_s=NEXT_CHUNK_S)

@@ -13,13 +13,13 @@ from broker.topology import MARKER
 from fl import __version__
 from fl.client.drain import Drain
 from fl.client.inbox import Inbox, settle
-from fl.client.letters import Letter, failure, open_letter
+from fl.client.letters import Hint, Letter, failure, open_letter
 from fl.client.site import Site
 from fl.client.turn import await_turn
 from fl.errors import BadMessage
 from fl.tasks import together
 from fl.wire.envelope import Body, OtherProtocol, seal, what, wrap
-from fl.wire.messages_pb2 import Error, JoinReply, JoinRequest, StopRequest, TrainReply, TrainRequest
+from fl.wire.messages_pb2 import Error, JoinReply, JoinRequest, StopRequest, TrainReply, TrainRequest, WeightsAhead
 from fl.wire.runs import Closed, Opened, read_news
 
 if TYPE_CHECKING:
@@ -194,7 +194,13 @@ class Daemon:
             self._log.exception("message_not_understood", key=delivery.routing_key)
             await self._reject(delivery, f"{type(error).__name__}: {error}")
         else:
-            await self._file(letter)
+            await (self._pass_on(letter) if isinstance(letter, Hint) else self._file(letter))
+
+    async def _pass_on(self, hint: Hint) -> None:
+        """Let a run's part know what may help it; it is settled at once, for it may wait longer than it is of use."""
+        await settle(hint.delivery)
+        if hint.run in self._inboxes:
+            self._inboxes[hint.run].put_hint(hint.about)
 
     async def _file(self, letter: Letter) -> None:
         run = letter.run
@@ -238,6 +244,9 @@ class Daemon:
                 return
             if letter is None:  # the run is closed; its leader has said farewell, by another way
                 patience_s = FAREWELL_S if part.took_part else 0.0
+                continue
+            if isinstance(letter, WeightsAhead):
+                await part.read_ahead(letter)
                 continue
             with self._working(run):
                 await self._handle(part, inbox, letter)

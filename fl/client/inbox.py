@@ -8,6 +8,7 @@ from dataclasses import replace
 from broker.base import Delivery
 from broker.errors import SubscriptionLost
 from fl.client.letters import Letter
+from fl.wire.messages_pb2 import WeightsAhead
 
 Identity = tuple[str, bytes]
 """A message's id and all of its content: a message that is delivered again has both."""
@@ -22,7 +23,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._held: dict[Identity, Delivery] = {}
-        self._waiting: asyncio.Queue[Letter | None] = asyncio.Queue()
+        self._waiting: asyncio.Queue[Letter | WeightsAhead | None] = asyncio.Queue()
 
     async def put(self, letter: Letter) -> bool:
         """Take a letter in; False when it is in here already, and only its delivery was new."""
@@ -35,12 +36,16 @@ class Inbox:
         await settle(older)  # of two copies that are both alive one is enough
         return False
 
+    def put_hint(self, hint: WeightsAhead) -> None:
+        """Take in what is settled already, to be looked at in its turn."""
+        self._waiting.put_nowait(hint)
+
     def close(self) -> None:
         """Nothing more is to come: the run is closed."""
         self._waiting.put_nowait(None)
 
-    async def take(self) -> Letter | None:
-        """The next letter, waiting for it; None: the run is closed."""
+    async def take(self) -> Letter | WeightsAhead | None:
+        """The next letter or hint, waiting for it; None: the run is closed."""
         return await self._waiting.get()
 
     async def settle(self, letter: Letter) -> None:
@@ -48,10 +53,10 @@ class Inbox:
         await settle(self._held.pop(_identity(letter)))
 
     def rest(self) -> Iterator[Letter]:
-        """What waits still, each by its newest delivery."""
+        """The letters that wait still, each by its newest delivery."""
         while not self._waiting.empty():
             letter = self._waiting.get_nowait()
-            if letter is not None:
+            if isinstance(letter, Letter):
                 yield replace(letter, delivery=self._held.pop(_identity(letter)))
 
 

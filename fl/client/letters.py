@@ -14,6 +14,7 @@ from fl.wire.messages_pb2 import (
     PrivacyRequest,
     StopRequest,
     TrainRequest,
+    WeightsAhead,
 )
 
 RoundRequest = TrainRequest | EvaluateRequest
@@ -30,7 +31,16 @@ class Letter:
     request: Request
 
 
-def open_letter(delivery: Delivery) -> Letter:
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What may help a run's part while it waits for requests, and needs no answer."""
+
+    delivery: Delivery
+    run: str
+    about: WeightsAhead
+
+
+def open_letter(delivery: Delivery) -> Letter | Hint:
     """Raises `OtherProtocol`, and `BadMessage` for what no leader sends."""
     try:
         run = check_name(Key.parse(delivery.routing_key).run, "run")  # it also names a directory
@@ -38,6 +48,8 @@ def open_letter(delivery: Delivery) -> Letter:
         raise BadMessage(str(error)) from None
     envelope = unseal(delivery.message)
     body = body_of(envelope)
+    if isinstance(body, WeightsAhead):
+        return Hint(delivery, run, body)
     if not isinstance(body, Request):
         raise BadMessage(f"a {type(body).__name__} is nothing to send to a client")
     return Letter(delivery, run, envelope.sender, body)

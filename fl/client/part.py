@@ -8,6 +8,7 @@ from broker import topology
 from broker.base import Session
 from broker.errors import Retryable, Unroutable
 from broker.threads import in_thread
+from fl.client.ahead import Ahead
 from fl.client.carry import bring, send
 from fl.client.checkpoint import keep_weights
 from fl.client.disk import NoRoom
@@ -28,8 +29,9 @@ from fl.wire.messages_pb2 import (
     PrivacyRequest,
     StopRequest,
     TrainRequest,
+    WeightsAhead,
 )
-from fl.wire.tensors import read_layout
+from fl.wire.tensors import read_layout, read_ref
 from fl.wire.trainer_pb2 import TrainerAnswer, TrainerCall
 
 UNKNOWN: Final = "this daemon does not know the run; it was restarted"
@@ -47,10 +49,13 @@ class Part:
         self._run = run
         self._log = site.log.bind(run=run)
         self._trainer: Trainer | None = None
+        self._ahead = Ahead(session, self._log)
         self._initialised_by: bytes | None = None
         self._refusal: Error | None = None
         """Why there is no model here, or none that may be trained."""
         self._answered: dict[str, tuple[bytes, Body]] = {}
+        self._base = 0
+        """The round whose weights were asked about last."""
         self.took_part = False
         self.over = False
 
@@ -82,9 +87,15 @@ class Part:
                 await self._stop(request)
                 return None
 
+    async def read_ahead(self, hint: WeightsAhead) -> None:
+        """Begin to read weights that are being written, unless they are no news: a hint may come late, or again."""
+        if self._trainer is not None and self._initialised_by is not None and hint.round > self._base:
+            await self._ahead.begin(read_ref(hint.weights), self._trainer.memory)
+
     async def close(self) -> None:
         """End the trainer. Harmless when repeated."""
         self._initialised_by = None
+        await self._ahead.drop()
         if self._trainer is not None:
             await self._trainer.close()
             self._trainer = None
@@ -145,11 +156,13 @@ class Part:
         return reply
 
     async def _work(self, request: RoundRequest, leader: str) -> Body:
+        self._base = request.round - 1 if isinstance(request, TrainRequest) else request.round
         self._log.info("in_work", request=type(request).__name__, round=request.round)
         code = Error.Code.FAILED
         try:
             answer = await self._ask(self._call(request))
             if answer.WhichOneof("answer") == "train":
+                answer.train.reads_ahead = True
                 await self._send(answer, leader, edition=getattr(request, "edition", 0))
                 self._log.info("trained", round=request.round, steps=answer.train.n_steps, seconds=answer.train.seconds)
                 return answer.train
@@ -174,7 +187,7 @@ class Part:
     async def _ask(self, call: TrainerCall) -> TrainerAnswer:
         trainer = self._trainer
         assert trainer is not None, "asked after it was started"
-        await bring(self._session, trainer.memory, call)
+        await bring(self._session, trainer.memory, call, ahead=self._ahead)
         try:
             answer = await trainer.ask(call)
         except TrainerDied:
@@ -192,6 +205,7 @@ class Part:
         self._trainer.memory.keep()
 
     async def _stop(self, request: StopRequest) -> None:
+        await self._ahead.drop()
         self._log.info("run_over", status=request.status, reason=request.reason, best_round=request.best_round)
         if self._site.checkpoint is not None and request.HasField("weights"):
             await self._keep_weights(self._site.checkpoint, request)

@@ -41,6 +41,19 @@ def fewest(spec: RunSpec, trained: int) -> int:
     return spec.run.min_replies if isinstance(spec.run.min_replies, int) else 1
 
 
+def asked_next(state: RunState, round_: int) -> tuple[str, ...]:
+    """Whom the run asks next, unless somebody goes or it ends early, when training round `round_` is committed.
+
+    Nobody where that asks a sample of its clients: whom, may depend on what the commit says.
+    """
+    evaluates = state.spec.run.evaluates_after(round_)
+    if not evaluates and round_ >= state.spec.run.rounds:
+        return ()
+    ready = state.ready
+    asks_all = how_many(state.spec, Kind.EVALUATE if evaluates else Kind.TRAIN, len(ready)) == len(ready)
+    return ready if asks_all else ()
+
+
 def needed(spec: RunSpec, opened: RoundOpened) -> int:
     """Replies without which this round cannot be committed."""
     return count(spec.run.min_replies, len(opened.participants))

@@ -44,7 +44,7 @@ class Hands:
         self._log = log
         self._mail = Mail(session, leader=leader, clock=clock, log=log)
         self._shelf = Shelf(session, run, leader)
-        self._bench = Workbench(session, self._shelf)
+        self._bench = Workbench(session, self._shelf, self._mail)
         self._held: list[Spooled] = []
         self._replies: dict[str, Spooled] = {}
         """Those of what is held that answer the open round, by client."""

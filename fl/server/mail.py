@@ -1,11 +1,12 @@
 """What a leader sends to clients."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from broker import topology
 from broker.base import Session
+from broker.blob import BlobRef
 from broker.errors import Unroutable
 from fl.core.privacy.options import PrivacyOptions
 from fl.log import EventLog
@@ -16,11 +17,26 @@ from fl.run.footprint import exchange_bytes, sum_bytes, update_bytes
 from fl.run.state import OpenRound, RunState
 from fl.wire.bulk import INLINE_BYTES
 from fl.wire.envelope import Body, seal, what, wrap
-from fl.wire.messages_pb2 import EvaluateRequest, InitRequest, JoinReply, PrivacyRequest, StopRequest, TrainRequest
-from fl.wire.tensors import open_parcel, read_layout, write_data_info
+from fl.wire.messages_pb2 import (
+    EvaluateRequest,
+    InitRequest,
+    JoinReply,
+    PrivacyRequest,
+    StopRequest,
+    TrainRequest,
+    WeightsAhead,
+)
+from fl.wire.tensors import open_parcel, read_layout, write_data_info, write_ref
 
 AT_A_TIME: Final = 32
 """Messages on their way at a time: each may hold the weights, and clients may be thousands."""
+
+AHEAD_BYTES: Final = 384 * 1024
+"""So many bytes for each client that is told of weights that are still being written: else it is not worth a message.
+
+Measured with two clients on two cores: at 0.25 MB for each, rounds took as long as without, and a tenth more CPU; at
+0.5 MB the same of both; at 1 MB an eighth less time, at 5 MB a fifth.
+"""
 
 Send = SendJoinReply | SendInit | SendPrivacy | SendRound | SendStop
 
@@ -39,6 +55,18 @@ class Mail:
         """Send what `command` asks for; a client without a queue is logged and left to the deadline."""
         async with self._turns:
             await self._send(state, command)
+
+    async def tell_ahead(self, state: RunState, clients: Sequence[str], *, round_: int, weights: BlobRef) -> None:
+        """Tell clients of the weights after a round that are being written; what becomes of that matters to nobody."""
+        if weights.size < AHEAD_BYTES * len(clients):
+            return
+        body = WeightsAhead(round=round_, weights=write_ref(weights))
+
+        async def tell(client: str) -> None:
+            async with self._turns:
+                await self._post(state, client, body)
+
+        await asyncio.gather(*map(tell, clients))
 
     async def _send(self, state: RunState, command: Send) -> None:
         match command:

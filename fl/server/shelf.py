@@ -12,7 +12,7 @@ from fl.run.commands import Sweep
 from fl.run.events import Parcel
 from fl.run.state import RunState
 from fl.server.mail import bulk_bytes, sums_in_bulk
-from fl.wire.bulk import INLINE_BYTES, ship
+from fl.wire.bulk import INLINE_BYTES, Announce, ship, tell_nobody
 from fl.wire.tensors import NONE, blob_ref, open_parcel, parcel
 from fl.wire.tensors_pb2 import Tensors
 
@@ -30,14 +30,17 @@ class Shelf:
         self._written: set[str] = set()
         self._cleared = 0
 
-    async def put_weights(self, weights: NumpyVector, round_: int) -> Parcel:
+    async def put_weights(self, weights: NumpyVector, round_: int, announce: Announce = tell_nobody) -> Parcel:
         """Publish weights once, for the next leader and, where they are sent as they are, all clients."""
-        return parcel(await self._ship(weights, topology.weights_stream(self._run, round_, self._writer)))
+        stream = topology.weights_stream(self._run, round_, self._writer)
+        return parcel(await self._ship(weights, stream, announce=announce))
 
-    async def put_sent(self, weights: NumpyVector, round_: int, compression: Compression) -> Parcel:
+    async def put_sent(
+        self, weights: NumpyVector, round_: int, compression: Compression, *, announce: Announce = tell_nobody
+    ) -> Parcel:
         """Publish weights compressed, for all clients."""
         stream = topology.sent_stream(self._run, round_, self._writer)
-        return parcel(await self._ship(weights, stream, compression))
+        return parcel(await self._ship(weights, stream, compression, announce=announce))
 
     async def put_state(self, state: NumpyVector, round_: int) -> Parcel:
         """Publish the server's optimizer, for the next leader."""
@@ -49,9 +52,11 @@ class Shelf:
             return None
         return parcel(await self._ship(aux, topology.aux_stream(self._run, round_, self._writer)))
 
-    async def _ship(self, vector: NumpyVector, stream: str, compression: Compression = NONE) -> Tensors:
+    async def _ship(
+        self, vector: NumpyVector, stream: str, compression: Compression = NONE, *, announce: Announce = tell_nobody
+    ) -> Tensors:
         self._written.add(stream)
-        return await ship(self._session, vector, stream, compression)
+        return await ship(self._session, vector, stream, compression, announce=announce)
 
     async def withdraw(self, state: RunState) -> None:
         """Delete what was written here and is not in the log, of which `state` is all: nobody else ever reads it."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from broker.base import Session
+from broker.blob import BlobRef
 from broker.quota import read_quota
 from broker.threads import in_thread
 from fl.core.aggregator.blocks import blocks
@@ -20,6 +21,7 @@ from fl.core.requires import missing
 from fl.core.state import pack_state, unpack_state
 from fl.core.vector import NumpyVector
 from fl.errors import BadMessage, FluffleError, RunFailed
+from fl.run.asking import asked_next
 from fl.run.commands import CompleteWeights, Fold
 from fl.run.events import Folded, Parcel, StartFailed, WeightsCompleted
 from fl.run.footprint import footprint
@@ -28,23 +30,27 @@ from fl.run.state import OpenRound, RunState
 from fl.server.fold import NOBODY_TRAINED, Descent, EvaluationSum, beyond, finite, updated
 from fl.server.intake import Intake
 from fl.server.letters import said_in
+from fl.server.mail import Mail
 from fl.server.shelf import Shelf
 from fl.server.spool import Spooled
 from fl.server.sums import RoundSum, RunningSum
-from fl.wire.bulk import fetch, pour
-from fl.wire.messages_pb2 import EvaluateReply
+from fl.wire.bulk import Announce, fetch, pour, tell_nobody
+from fl.wire.messages_pb2 import EvaluateReply, TrainReply
 from fl.wire.tensors import open_parcel, read_layout
 
 
 class Workbench:
     """Works for one leader of one run; holds nothing but the sum of the round that is open."""
 
-    def __init__(self, session: Session, shelf: Shelf) -> None:
+    def __init__(self, session: Session, shelf: Shelf, mail: Mail) -> None:
         self._session = session
         self._shelf = shelf
+        self._mail = mail
         self._intake: Intake | None = None
         self._of: OpenRound | None = None
         """The round of the intake."""
+        self._readers: set[str] = set()
+        """Clients in the intake that read weights while these are being written."""
 
     # ---- before the rounds -----------------------------------------------------------------------------------------
 
@@ -101,8 +107,8 @@ class Workbench:
         """The next weights. Raises as `take_in` does, and `RunFailed`."""
         intake = await self._take(state, command.clients, replies)
         self._intake = None
-        aux = await in_thread(intake.aux.total)
-        return await self._next(state, RoundSum(intake.fold, aux, tuple(intake.results)), command.round)
+        total = RoundSum(intake.fold, await in_thread(intake.aux.total), tuple(intake.results))
+        return await self._next(state, total, command.round, self._herald(state, command.round))
 
     async def fold_sums(self, state: RunState, command: Fold, sums: Mapping[int, Spooled]) -> Folded:
         """The next weights, of what shards have summed. Raises `SumLost`, and `RunFailed`."""
@@ -111,14 +117,15 @@ class Workbench:
         total = await in_thread(RunningSum, self._session, state.spec, layout)
         for block in sorted(state.seen.summed):
             await total.take(block, await said_in(sums[block]))
-        return await self._next(state, total.whole, command.round)
+        return await self._next(state, total.whole, command.round, tell_nobody)
 
-    async def _next(self, state: RunState, total: RoundSum, round_: int) -> Folded:
-        """What a round comes to, safe at the broker."""
+    async def _next(self, state: RunState, total: RoundSum, round_: int, announce: Announce) -> Folded:
+        """What a round comes to, safe at the broker; `announce` is for the weights that clients get."""
         optimizer = await self._optimizer(state)
         weights, note = await self._next_weights(state, total, optimizer, round_)
-        known = await self._shelf.put_weights(weights, round_)
-        sent, why_not = await self._sent(state, weights, round_)
+        as_they_are = weights_compression_of(state.spec).lossless
+        known = await self._shelf.put_weights(weights, round_, announce if as_they_are else tell_nobody)
+        sent, why_not = await self._sent(state, weights, round_, announce)
         return Folded(
             total.results,
             weights=known,
@@ -128,13 +135,26 @@ class Workbench:
             note="; ".join(filter(None, (note, why_not))),
         )
 
-    async def _sent(self, state: RunState, weights: NumpyVector, round_: int) -> tuple[Parcel | None, str]:
+    def _herald(self, state: RunState, round_: int) -> Announce:
+        """Tells those of the clients that read ahead, and are asked next, of what is being written for them."""
+        told = sorted(self._readers.intersection(asked_next(state, round_)))
+
+        async def announce(ref: BlobRef) -> None:
+            await self._mail.tell_ahead(state, told, round_=round_, weights=ref)
+
+        return announce
+
+    async def _sent(
+        self, state: RunState, weights: NumpyVector, round_: int, announce: Announce = tell_nobody
+    ) -> tuple[Parcel | None, str]:
         """The weights as clients get them, None where that is as they are, and why it is, where it should not be."""
         compression = weights_compression_of(state.spec)
         if compression.lossless:
             return None, ""
         why_not = await in_thread(beyond, weights, compression)
-        return (None, why_not) if why_not else (await self._shelf.put_sent(weights, round_, compression), "")
+        if why_not:
+            return None, why_not
+        return await self._shelf.put_sent(weights, round_, compression, announce=announce), ""
 
     async def _sent_first(self, state: RunState, weights: Parcel, made: NumpyVector | None) -> Parcel | None:
         """The first weights likewise; those that were submitted are read for it."""
@@ -154,9 +174,12 @@ class Workbench:
             layout = read_layout(open_parcel(state.weights).layout)
             asked = state.open.opened.participants if state.open is not None else ()
             intake = await in_thread(partial(Intake, self._session, state.spec, layout, asked=asked))
-            self._of = state.open
+            self._of, self._readers = state.open, set()
         for client in clients[len(intake.clients) :]:
-            await intake.take(client, await said_in(replies[client]))
+            reply = await said_in(replies[client])
+            await intake.take(client, reply)
+            if isinstance(reply, TrainReply) and reply.reads_ahead:
+                self._readers.add(client)
         self._intake = intake
         return intake
 

@@ -1,15 +1,17 @@
 """Vectors across the broker: inline where they are small, else as a blob."""
 
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from broker import blob
-from broker.base import Session
+from broker.base import Session, Stream
 from broker.blob import BlobRef
 from broker.errors import BadBlob
 from broker.threads import in_thread
 from fl.core.compression import Compression
 from fl.core.vector import Array, NumpyVector, TakeFloats
 from fl.errors import BadMessage
+from fl.tasks import together
 from fl.wire.tensors import (
     NONE,
     blob_ref,
@@ -27,7 +29,14 @@ INLINE_BYTES: Final = 256 * 1024
 """Up to here a vector travels inside its message."""
 
 NEXT_CHUNK_S: Final = 30.0
-"""How long the broker may take over the next chunk: a blob is whole before anybody is told of it."""
+"""How long the broker may take over the next chunk: a blob is whole, or being written, when anybody is told of it."""
+
+Announce = Callable[[BlobRef], Coroutine[Any, Any, None]]
+"""Tells somebody of a blob that is only now being written: what refers to it has no digest."""
+
+
+async def tell_nobody(_: BlobRef) -> None:
+    """Whoever reads it hears of it when it is whole."""
 
 
 async def ship(
@@ -37,15 +46,23 @@ async def ship(
     compression: Compression = NONE,
     *,
     inline_bytes: int = INLINE_BYTES,
+    announce: Announce = tell_nobody,
 ) -> Tensors:
-    """Tensors that anybody may read: inline, or safe in `stream` once this returns."""
+    """Tensors that anybody may read: inline, or safe in `stream` once this returns.
+
+    `announce` is called when there is such a stream, and goes on beside the writing.
+    """
     name = tag(compression)
     if compression.nbytes(vector.layout) <= inline_bytes:
         return enclosed(vector.layout, compression.encode(vector), name)
     # A stream of that name can only hold a part of the same bytes, left by a process that was killed.
     await session.delete(stream)
     payload = await in_thread(compression.encode, vector)
-    return referring(vector.layout, await blob.put(session, stream, payload), name)
+    await session.declare(Stream(stream))
+    async with together() as group:
+        group.create_task(announce(blob.unproven(stream, payload)))
+        ref = await blob.write(session, stream, payload)
+    return referring(vector.layout, ref, name)
 
 
 async def fetch(session: Session, tensors: Tensors, compression: Compression = NONE) -> NumpyVector:

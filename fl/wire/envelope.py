@@ -38,6 +38,7 @@ Body = (
     | messages_pb2.RepliesLacking
     | messages_pb2.BlockSummed
     | messages_pb2.SumFailed
+    | messages_pb2.WeightsAhead
 )
 
 

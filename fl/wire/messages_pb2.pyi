@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Envelope(_message.Message):
-    __slots__ = ("protocol", "version", "run", "sender", "sent_at", "join_request", "join_reply", "init_request", "init_reply", "privacy_request", "privacy_reply", "train_request", "train_reply", "evaluate_request", "evaluate_reply", "stop_request", "cancel_request", "error", "baton", "run_submitted", "run_closed", "resume_request", "replies_held", "update_refused", "replies_lacking", "block_summed", "sum_failed")
+    __slots__ = ("protocol", "version", "run", "sender", "sent_at", "join_request", "join_reply", "init_request", "init_reply", "privacy_request", "privacy_reply", "train_request", "train_reply", "evaluate_request", "evaluate_reply", "stop_request", "cancel_request", "error", "baton", "run_submitted", "run_closed", "resume_request", "replies_held", "update_refused", "replies_lacking", "block_summed", "sum_failed", "weights_ahead")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class Envelope(_message.Message):
     REPLIES_LACKING_FIELD_NUMBER: _ClassVar[int]
     BLOCK_SUMMED_FIELD_NUMBER: _ClassVar[int]
     SUM_FAILED_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_AHEAD_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     run: str
@@ -64,7 +65,8 @@ class Envelope(_message.Message):
     replies_lacking: RepliesLacking
     block_summed: BlockSummed
     sum_failed: SumFailed
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., run: _Optional[str] = ..., sender: _Optional[str] = ..., sent_at: _Optional[float] = ..., join_request: _Optional[_Union[JoinRequest, _Mapping]] = ..., join_reply: _Optional[_Union[JoinReply, _Mapping]] = ..., init_request: _Optional[_Union[InitRequest, _Mapping]] = ..., init_reply: _Optional[_Union[InitReply, _Mapping]] = ..., privacy_request: _Optional[_Union[PrivacyRequest, _Mapping]] = ..., privacy_reply: _Optional[_Union[PrivacyReply, _Mapping]] = ..., train_request: _Optional[_Union[TrainRequest, _Mapping]] = ..., train_reply: _Optional[_Union[TrainReply, _Mapping]] = ..., evaluate_request: _Optional[_Union[EvaluateRequest, _Mapping]] = ..., evaluate_reply: _Optional[_Union[EvaluateReply, _Mapping]] = ..., stop_request: _Optional[_Union[StopRequest, _Mapping]] = ..., cancel_request: _Optional[_Union[CancelRequest, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., baton: _Optional[_Union[Baton, _Mapping]] = ..., run_submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., resume_request: _Optional[_Union[ResumeRequest, _Mapping]] = ..., replies_held: _Optional[_Union[RepliesHeld, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., replies_lacking: _Optional[_Union[RepliesLacking, _Mapping]] = ..., block_summed: _Optional[_Union[BlockSummed, _Mapping]] = ..., sum_failed: _Optional[_Union[SumFailed, _Mapping]] = ...) -> None: ...
+    weights_ahead: WeightsAhead
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., run: _Optional[str] = ..., sender: _Optional[str] = ..., sent_at: _Optional[float] = ..., join_request: _Optional[_Union[JoinRequest, _Mapping]] = ..., join_reply: _Optional[_Union[JoinReply, _Mapping]] = ..., init_request: _Optional[_Union[InitRequest, _Mapping]] = ..., init_reply: _Optional[_Union[InitReply, _Mapping]] = ..., privacy_request: _Optional[_Union[PrivacyRequest, _Mapping]] = ..., privacy_reply: _Optional[_Union[PrivacyReply, _Mapping]] = ..., train_request: _Optional[_Union[TrainRequest, _Mapping]] = ..., train_reply: _Optional[_Union[TrainReply, _Mapping]] = ..., evaluate_request: _Optional[_Union[EvaluateRequest, _Mapping]] = ..., evaluate_reply: _Optional[_Union[EvaluateReply, _Mapping]] = ..., stop_request: _Optional[_Union[StopRequest, _Mapping]] = ..., cancel_request: _Optional[_Union[CancelRequest, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., baton: _Optional[_Union[Baton, _Mapping]] = ..., run_submitted: _Optional[_Union[RunSubmitted, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., resume_request: _Optional[_Union[ResumeRequest, _Mapping]] = ..., replies_held: _Optional[_Union[RepliesHeld, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., replies_lacking: _Optional[_Union[RepliesLacking, _Mapping]] = ..., block_summed: _Optional[_Union[BlockSummed, _Mapping]] = ..., sum_failed: _Optional[_Union[SumFailed, _Mapping]] = ..., weights_ahead: _Optional[_Union[WeightsAhead, _Mapping]] = ...) -> None: ...
 
 class RunSubmitted(_message.Message):
     __slots__ = ("spec_json", "weights", "fixed")
@@ -190,7 +192,7 @@ class TrainRequest(_message.Message):
     def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., counted: _Optional[int] = ..., edition: _Optional[int] = ..., route: _Optional[str] = ...) -> None: ...
 
 class TrainReply(_message.Message):
-    __slots__ = ("round", "weights_digest", "update", "n_steps", "n_samples", "seconds", "aux")
+    __slots__ = ("round", "weights_digest", "update", "n_steps", "n_samples", "seconds", "aux", "reads_ahead")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +200,7 @@ class TrainReply(_message.Message):
     N_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     AUX_FIELD_NUMBER: _ClassVar[int]
+    READS_AHEAD_FIELD_NUMBER: _ClassVar[int]
     round: int
     weights_digest: bytes
     update: _tensors_pb2.Tensors
@@ -205,7 +208,16 @@ class TrainReply(_message.Message):
     n_samples: int
     seconds: float
     aux: _tensors_pb2.Tensors
-    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., update: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    reads_ahead: bool
+    def __init__(self, round: _Optional[int] = ..., weights_digest: _Optional[bytes] = ..., update: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., reads_ahead: bool = ...) -> None: ...
+
+class WeightsAhead(_message.Message):
+    __slots__ = ("round", "weights")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    weights: _tensors_pb2.BlobRef
+    def __init__(self, round: _Optional[int] = ..., weights: _Optional[_Union[_tensors_pb2.BlobRef, _Mapping]] = ...) -> None: ...
 
 class EvaluateRequest(_message.Message):
     __slots__ = ("round", "weights", "counted")

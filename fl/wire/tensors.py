@@ -76,21 +76,23 @@ def enclosed(layout: Layout, data: Bytes, compression: str = "") -> tensors_pb2.
 
 def referring(layout: Layout, ref: BlobRef, compression: str = "") -> tensors_pb2.Tensors:
     """Tensors whose bytes, compressed where that is said, lie in a blob."""
-    return tensors_pb2.Tensors(
-        layout=specs(layout),
-        digest=ref.sha256,
-        compression=compression,
-        ref=tensors_pb2.BlobRef(
-            stream=ref.stream, bytes=ref.size, chunks=ref.chunks, sha256=ref.sha256, edition=ref.edition
-        ),
-    )
+    return tensors_pb2.Tensors(layout=specs(layout), digest=ref.sha256, compression=compression, ref=write_ref(ref))
 
 
 def blob_ref(tensors: tensors_pb2.Tensors) -> BlobRef | None:
     """Where the bulk lies, or None when it is inline."""
     if tensors.WhichOneof("data") != "ref":
         return None
-    ref = tensors.ref
+    return read_ref(tensors.ref)
+
+
+def write_ref(ref: BlobRef) -> tensors_pb2.BlobRef:
+    return tensors_pb2.BlobRef(
+        stream=ref.stream, bytes=ref.size, chunks=ref.chunks, sha256=ref.sha256, edition=ref.edition
+    )
+
+
+def read_ref(ref: tensors_pb2.BlobRef) -> BlobRef:
     return BlobRef(ref.stream, ref.bytes, ref.chunks, ref.sha256, ref.edition)
 
 
