@@ -96,6 +96,33 @@ async def test_many_read_while_it_is_written(backend: Backend, session: Session,
     assert await asyncio.gather(*reading) == [data] * 3
 
 
+async def test_who_reads_before_the_digest_is_known_learns_which_it_is(
+    backend: Backend, session: Session, name: str
+) -> None:
+    # Given
+    data, target = os.urandom(50 * CHUNK), bytearray(50 * CHUNK)
+    await session.declare(Stream(name))
+    reader = await backend.connect()
+    reading = asyncio.ensure_future(
+        blob.get_unproven(reader, blob.unproven(name, data, CHUNK), into=target, timeout_s=PATIENCE_S)
+    )
+
+    # When
+    ref = await blob.write(session, name, data, chunk_bytes=CHUNK)
+
+    # Then
+    assert await reading == ref
+    assert target == data
+
+
+async def test_fewer_bytes_than_announced_are_found_out_without_a_digest(session: Session, name: str) -> None:
+    await put(session, name, bytes(2 * CHUNK))
+    announced = blob.unproven(name, bytes(2 * CHUNK + 1), CHUNK + 1)
+
+    with pytest.raises(BadBlob, match="2 chunks hold 2000 bytes, 2001 were announced"):
+        await blob.get_unproven(session, announced, into=bytearray(2 * CHUNK + 1))
+
+
 async def test_writing_twice_is_read_once(session: Session, name: str) -> None:
     data = os.urandom(5 * CHUNK)
     await put(session, name, data)

@@ -31,6 +31,13 @@ CONSUMED: Final = """
         || Consumer <- rabbit_amqqueue:consumers_all(<<"{vhost}">>)
     ])
 """
+READ: Final = """
+    lists:flatten([
+        io_lib:format("~s ~b;", [element(4, Name), N])
+        || [{{name, Name}}, {{type, stream}}, {{consumers, N}}]
+        <- rabbit_amqqueue:info_all(<<"{vhost}">>, [name, type, consumers])
+    ])
+"""
 PUSHED: Final = re.compile(r"\.push-[0-9a-f]+$")
 
 
@@ -48,6 +55,12 @@ def inventory(rabbit: LocalRabbit, url: str) -> Mapping[str, int]:
 def n_consumers(rabbit: LocalRabbit, url: str, queue: str) -> int:
     """How many consume a queue, those included that wait for their turn."""
     return evaluate(rabbit, CONSUMED.format(vhost=_vhost(url))).split(";").count(queue)
+
+
+def readers(rabbit: LocalRabbit, url: str) -> Mapping[str, int]:
+    """Every stream, and how many have begun to read it: RabbitMQ 3.10 goes on counting those that are done."""
+    rows = [row.split() for row in evaluate(rabbit, READ.format(vhost=_vhost(url))).split(";")[:-1]]
+    return {name: int(n) for name, n in rows}
 
 
 def _vhost(url: str) -> str:

@@ -1,6 +1,7 @@
 """Daemons whose user may do what a client needs, and nothing else."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,31 @@ async def test_a_site_that_may_declare_nothing_takes_part(rabbit_url: str, enrol
         await asyncio.wait({serving})
         await session.close()
     assert outcome.status is Status.FINISHED
+
+
+async def test_a_site_that_may_declare_nothing_reads_weights_ahead(
+    rabbit_url: str, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given weights that go through streams
+    monkeypatch.setattr("fl.server.mail.AHEAD_BYTES", 0)
+    caplog.set_level(logging.DEBUG)
+    (site,) = await sites_of({enrolled.name: regression(0, n_features=50_000)})
+    async with Parties(rabbit_url) as parties:
+        await parties.owner.declare(*topology.client(enrolled.name))
+        parties.worker()
+        session = await open_session(enrolled.url, name=enrolled.name)
+        serving = asyncio.create_task(serve(site, session))
+
+        # When
+        spec = make_spec(rounds=3, clients=1, evaluate=False, training={"batch_size": 8, "n_steps": 1})
+        outcome = await parties.outcome(await parties.submit(spec))
+
+        serving.cancel()
+        await asyncio.wait({serving})
+        await session.close()
+    # Then
+    assert outcome.status is Status.FINISHED, outcome.reason
+    assert caplog.text.count("weights_read_ahead") == 2
 
 
 async def test_a_site_without_a_queue_is_told_to_be_enrolled(rabbit_url: str, enrolled: Enrolled) -> None:

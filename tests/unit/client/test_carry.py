@@ -11,16 +11,19 @@ from broker import blob, topology
 from broker.base import Session
 from broker.connect import open_session
 from broker.errors import Unroutable
+from fl.client.ahead import Ahead
 from fl.client.carry import bring, send
 from fl.client.memory import OwnMemory
 from fl.core.vector import NumpyVector
 from fl.errors import BadMessage
+from fl.log import get_log
 from fl.wire.bulk import fetch
 from fl.wire.messages_pb2 import EvaluateRequest, TrainReply, TrainRequest
 from fl.wire.tensors import inline, referring, specs
 from fl.wire.tensors_pb2 import Tensors
 from fl.wire.trainer_pb2 import Span, TrainerAnswer, TrainerCall
 
+LOG = get_log("test")
 ROOM = topology.Room("trial", 1, "ant", "leader")
 
 
@@ -48,7 +51,7 @@ async def test_each_field_that_refers_to_a_stream_has_a_span_of_its_own(session:
     request = TrainRequest(weights=await stored(session, weights, "w"), aux=await stored(session, aux, "a"))
     memory, call = OwnMemory(), TrainerCall(train=request)
     # When
-    await bring(session, memory, call)
+    await bring(session, memory, call, ahead=Ahead(session, LOG))
     # Then
     assert sorted(call.spans) == ["aux", "weights"]
     assert memory.view(call.spans["weights"]) == weights.pack()
@@ -58,7 +61,7 @@ async def test_each_field_that_refers_to_a_stream_has_a_span_of_its_own(session:
 async def test_what_is_inside_a_message_stays_there(session: Session) -> None:
     call = TrainerCall(evaluate=EvaluateRequest(weights=inline(vector(1.0))))
 
-    await bring(session, OwnMemory(), call)
+    await bring(session, OwnMemory(), call, ahead=Ahead(session, LOG))
     assert not call.spans
 
 
@@ -92,7 +95,7 @@ async def test_bytes_that_are_not_what_was_announced_are_refused(
     call = TrainerCall(train=TrainRequest(weights=weights))
     # When
     with pytest.raises(BadMessage):
-        await bring(session, OwnMemory(), call)
+        await bring(session, OwnMemory(), call, ahead=Ahead(session, LOG))
     # Then
     assert not call.spans
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl.run.asking import enough, needed, participants
+from fl.run.asking import asked_next, enough, needed, participants
 from fl.run.commands import Append, Drop, Fold, Hold, SendInit, SendRound
 from fl.run.events import (
     Cause,
@@ -97,6 +97,29 @@ def test_only_clients_that_are_ready_are_asked() -> None:
 def test_an_evaluation_asks_all_unless_the_spec_says_how_many() -> None:
     assert asked(of_ten(sampling=2), Kind.EVALUATE) == TEN
     assert len(asked(of_ten(evaluate={"clients": 0.2}), Kind.EVALUATE)) == 2
+
+
+NEXT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "all, in the next round": ({"rounds": 2, "evaluate": False}, TEN),
+    "all, in an evaluation": ({"rounds": 2, "sampling": 3}, TEN),
+    "all, in the last evaluation": ({"rounds": 1}, TEN),
+    "nobody, it was the last round": ({"rounds": 1, "evaluate": False}, ()),
+    "a sample of them in the next round": ({"rounds": 2, "evaluate": False, "sampling": 3}, ()),
+    "a sample of them in an evaluation": ({"rounds": 2, "evaluate": {"clients": 0.2}}, ()),
+}
+
+
+@pytest.mark.parametrize("who", NEXT)
+def test_after_the_first_round_it_is_known_that_next_are_asked(who: str) -> None:
+    run, names = NEXT[who]
+
+    assert asked_next(of_ten(**run), 1) == names
+
+
+def test_who_is_not_ready_is_not_asked_next() -> None:
+    state = a_state(a_spec(register={"min_clients": 1}, rounds=2), *running("a", "b", "c", ready=("a", "c")))
+
+    assert asked_next(state, 1) == ("a", "c")
 
 
 def test_other_rounds_and_other_runs_ask_others() -> None:
