@@ -54,7 +54,7 @@ class Ahead:
         return found[1]
 
     async def drop(self) -> None:
-        """Give up what is being read. When this is cancelled, do it again."""
+        """Give up what is being read. Harmless when repeated."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait({self._reading})

@@ -95,10 +95,12 @@ class Part:
     async def close(self) -> None:
         """End the trainer. Harmless when repeated."""
         self._initialised_by = None
-        await self._ahead.drop()
-        if self._trainer is not None:
-            await self._trainer.close()
-            self._trainer = None
+        try:
+            await self._ahead.drop()
+        finally:  # also where nobody waits for it any longer: no trainer outlives its daemon
+            if self._trainer is not None:
+                await self._trainer.close()
+                self._trainer = None
 
     def _on_join_reply(self, reply: JoinReply) -> None:
         if reply.accepted:

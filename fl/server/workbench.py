@@ -6,6 +6,7 @@ runs of this worker, and of its heartbeats.
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from broker.base import Session
 from broker.blob import BlobRef
@@ -19,7 +20,7 @@ from fl.core.optimizer import Optimizer
 from fl.core.optimizer.aux import pack_aux
 from fl.core.requires import missing
 from fl.core.state import pack_state, unpack_state
-from fl.core.vector import NumpyVector
+from fl.core.vector import Array, NumpyVector, TakeFloats
 from fl.errors import BadMessage, FluffleError, RunFailed
 from fl.run.asking import asked_next
 from fl.run.commands import CompleteWeights, Fold
@@ -38,9 +39,13 @@ from fl.wire.bulk import Announce, fetch, pour, tell_nobody
 from fl.wire.messages_pb2 import EvaluateReply, TrainReply
 from fl.wire.tensors import open_parcel, read_layout
 
+KEPT_BYTES: Final = 16 * 2**20
+"""Weights of up to so many bytes are kept for the next round by the leader that has made them: to read 10 MB back takes
+as long as a tenth of a round. Of larger ones a leader holds the sum alone."""
+
 
 class Workbench:
-    """Works for one leader of one run; holds nothing but the sum of the round that is open."""
+    """Works for one leader of one run; holds nothing large but the sum of the round that is open."""
 
     def __init__(self, session: Session, shelf: Shelf, mail: Mail) -> None:
         self._session = session
@@ -49,6 +54,8 @@ class Workbench:
         self._intake: Intake | None = None
         self._of: OpenRound | None = None
         """The round of the intake."""
+        self._last: tuple[bytes, NumpyVector] | None = None
+        """The weights that were made last, and their digest."""
         self._readers: set[str] = set()
         """Clients in the intake that read weights while these are being written."""
 
@@ -125,6 +132,7 @@ class Workbench:
         weights, note = await self._next_weights(state, total, optimizer, round_)
         as_they_are = weights_compression_of(state.spec).lossless
         known = await self._shelf.put_weights(weights, round_, announce if as_they_are else tell_nobody)
+        await self._keep(known, weights)
         sent, why_not = await self._sent(state, weights, round_, announce)
         return Folded(
             total.results,
@@ -204,9 +212,10 @@ class Workbench:
             if total is not None and total.weight and optimizer.only_scales:
                 optimizer.start_round(None, round_ - 1)
                 descent = Descent(total, read_layout(before.layout), rate=optimizer.take_rate())
-                others = await pour(self._session, before, descent.take)
+                others = await self._read(state.weights, descent.take)
                 return await in_thread(finite, descent.weights(others), round_), ""
-            weights = await fetch(self._session, before)
+            kept = self._kept(state.weights)
+            weights = await fetch(self._session, before) if kept is None else kept
         except BadMessage as error:
             raise _unreadable(state, error) from None
         update = await in_thread(sum_.fold.finish)
@@ -214,6 +223,22 @@ class Workbench:
             return weights, NOBODY_TRAINED
         new = await in_thread(lambda: updated(weights, update, optimizer, aux=sum_.aux, round_=round_))
         return await in_thread(finite, new, round_), ""
+
+    async def _keep(self, known: Parcel, weights: NumpyVector) -> None:
+        """Keep a copy of weights that are not too large: their own memory may be that of a sum."""
+        small = weights.layout.nbytes <= KEPT_BYTES
+        self._last = (known.digest, await in_thread(weights.copy)) if small else None
+
+    def _kept(self, known: Parcel) -> NumpyVector | None:
+        return self._last[1] if self._last is not None and self._last[0] == known.digest else None
+
+    async def _read(self, known: Parcel, take: TakeFloats) -> tuple[Array, ...]:
+        """Hand the weights' floats to `take`, part by part, and return their other tensors. Raises `BadMessage`."""
+        kept = self._kept(known)
+        if kept is None:
+            return await pour(self._session, open_parcel(known), take)
+        await in_thread(take, 0, kept.flat)
+        return kept.others
 
     # ---- evaluation ------------------------------------------------------------------------------------------------
 
