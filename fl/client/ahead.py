@@ -57,7 +57,10 @@ class Ahead:
         """Give up what is being read. Harmless when repeated."""
         if self._reading is not None:
             self._reading.cancel()
-            await asyncio.wait({self._reading})
+            try:
+                await asyncio.wait({self._reading})
+            finally:  # also when this is cancelled: the memory may be closed next, and somebody writes to it
+                await asyncio.wait({self._reading})
         self._announced = self._reading = None
 
     async def _read(self, announced: BlobRef, memory: Memory) -> Found | None:
