@@ -16,7 +16,7 @@ from fl.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN: Final = 12
+SHOWN: Final = 8
 """Digits of a fingerprint that people need to tell datasets apart."""
 COLUMNS: Final = (
     "at", "dataset", "run", "round", "key", "noise_multiplier", "sample_rate", "steps", "delta", "accountant", "epsilon"
@@ -30,13 +30,19 @@ def show_ledger(path: Path, *, csv_file: Path | None, plot: Path | None) -> None
         write_csv(lines, csv_file)
     if plot is not None:
         draw_ledger(lines, plot)
-    table = Table("time", "dataset", "run", box=None, pad_edge=False)
-    for name in ("round", "steps", "noise", "rate"):
-        table.add_column(name, justify="right")
-    table.add_column("epsilon so far", no_wrap=True)
+    terms = {(line.delta, line.accountant) for line in lines}
+    table = Table(box=None, pad_edge=False)
+    for name in ("time", "dataset", "run"):
+        table.add_column(name, no_wrap=True)
+    for name in ("round", "steps", "noise", "rate", "epsilon"):
+        table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
-        table.add_row(*_row(line))
-    terminal().print(table)
+        table.add_row(*_row(line, of_many=len(terms) > 1))
+    console = terminal()
+    console.print(table)
+    if len(terms) == 1:
+        ((delta, accountant),) = terms
+        console.print(f"epsilon of all that was spent on a dataset, at delta={delta:g}, by {accountant}", style="dim")
 
 
 def read_ledger(path: Path) -> list[Line]:
@@ -105,15 +111,17 @@ def _curves(lines: Sequence[Line]) -> dict[tuple[str, float, str], list[tuple[in
     return found
 
 
-def _row(line: Line) -> tuple[str, ...]:
+def _row(line: Line, *, of_many: bool) -> tuple[str, ...]:
+    """`of_many`: lines differ in what their epsilons are at."""
     entry, paid = line.entry, line.entry.paid
+    at = f" at delta={line.delta:g} by {line.accountant}" if of_many else ""
     return (
-        moment(entry.at),
+        moment(entry.at)[:16],  # to the minute
         entry.dataset[:SHOWN],
         plain(entry.run),
         str(entry.round_),
         str(paid.steps),
         f"{paid.noise_multiplier:.4g}",
-        f"{paid.sample_rate:.4g}",
-        f"{line.epsilon:.4g} at delta={line.delta:g} by {line.accountant}",
+        f"{paid.sample_rate:.3g}",
+        f"{line.epsilon:.4g}{at}",
     )

@@ -84,11 +84,23 @@ def test_a_budget_that_is_none_is_refused_in_words() -> None:
 def test_the_ledger_is_shown_with_a_line_for_each_round(spent: list[Line], tmp_path: Path) -> None:
     shown = fluffle("ledger", tmp_path).stdout.splitlines()
 
-    assert len(shown) == 4
-    for line, text in zip(spent, shown[1:], strict=True):
-        assert f"{line.epsilon:.4g} at delta=1e-05 by rdp" in text
-        assert line.entry.dataset[:12] in text
+    assert len(shown) == 5
+    for line, text in zip(spent, shown[1:4], strict=True):
+        assert text.endswith(f" {line.epsilon:.4g}")
+        assert line.entry.dataset[:8] in text
+    assert shown[4] == "epsilon of all that was spent on a dataset, at delta=1e-05, by rdp"
     assert "\x1b" not in "".join(shown)
+
+
+def test_epsilons_that_are_at_different_deltas_say_at_which(spent: list[Line], tmp_path: Path) -> None:
+    other = Entry(at=1e9, dataset="c" * 64, run="lungs", round_=1, key="other", paid=STEPS)
+    line = Ledger(tmp_path / NAME).spend(other, budget=Budget(100.0, 1e-6))
+
+    shown = fluffle("ledger", tmp_path).stdout.splitlines()
+
+    assert len(shown) == 5
+    assert shown[4].endswith(f"{line.epsilon:.4g} at delta=1e-06 by rdp")
+    assert f"{spent[0].epsilon:.4g} at delta=1e-05 by rdp" in shown[1]
 
 
 def test_the_ledger_as_csv_has_all_that_a_line_has(spent: list[Line], tmp_path: Path) -> None:
