@@ -64,8 +64,9 @@ bench: $(DEV_READY) rabbitmq ## measure rounds beside bare sockets and the bare 
 bench-steps: $(DEV_READY) ## measure training steps, private ones and Adam's arithmetic against each framework's own
 	@for one in steps_torch steps_keras steps_dp arithmetic; do $(BIN)/python -m tests.bench.$$one || exit 1; done
 
-figures: $(DEV_READY) rabbitmq ## train on the digits with every algorithm and framework, and put the table into the README
+figures: $(DEV_READY) rabbitmq ## train on the digits with every algorithm, framework and with privacy, and put the tables into the README
 	@OMP_NUM_THREADS=1 $(BIN)/python -m fl.examples.digits --broker --seeds 0 1 2 --into README.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m fl.examples.privacy --into README.md
 
 clean: ## remove environments, caches and build products
 	rm -rf $(VENV) $(PROTO_VENV) .venv-peers build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -13,6 +13,7 @@ import numpy as np
 from broker.local import LocalRabbit
 from fl.examples.digits.shares import CREDIT, deal
 from fl.examples.digits.study import ALGORITHMS, FRAMEWORKS, NEAR, Result, central, federated, spec_of
+from fl.examples.tables import placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,7 @@ def main() -> None:
             table.append(line)
     print(f"\nData: {CREDIT}.")  # noqa: T201  # likewise
     if into is not None:
-        into.write_text(placed("\n".join(table), into.read_text("utf-8")), "utf-8")
-
-
-def placed(table: str, text: str) -> str:
-    """The text with the table between its markers."""
-    before, begin, rest = text.partition("<!-- digits -->\n")
-    _, end, after = rest.partition("<!-- /digits -->")
-    return f"{before}{begin}{table}\n{end}{after}"
+        into.write_text(placed("digits", "\n".join(table), into.read_text("utf-8")), "utf-8")
 
 
 def study(asked: Asked, url: str) -> Iterator[str]:

@@ -101,7 +101,7 @@ async def federated(url: str, framework: Framework, shares: Shares, spec: RunSpe
             watched.extend(one.values[0] for one in record.metrics if one.name == "accuracy")
 
     sites = [await site_from_data(name, shares.of(name, framework.form)) for name in shares.train]
-    start = _model(spec, framework, shares).get_weights().to_numpy()
+    start = model_of(spec, framework, shares).get_weights().to_numpy()
     submission = prepare(spec, start, sender="digits", now=time.time())
     outcome = await run_embedded(submission, sites, lambda name: open_session(url, name=name), on_event=note)
     weights = outcome.require().weights
@@ -123,13 +123,14 @@ def central(framework: Framework, shares: Shares, spec: RunSpec) -> Result:
 
 def accuracy(spec: RunSpec, weights: NumpyVector, framework: Framework, shares: Shares) -> float:
     """How often a model of these weights is right about the test images."""
-    model = _model(spec, framework, shares)
+    model = model_of(spec, framework, shares)
     model.set_weights(weights)
     y_true, scores, _ = model.compute_batch_predictions(Batch(shares.test.images(framework.form), shares.test.y))
     return float(np.mean(np.argmax(scores, axis=1) == y_true))
 
 
-def _model(spec: RunSpec, framework: Framework, shares: Shares) -> Model:
+def model_of(spec: RunSpec, framework: Framework, shares: Shares) -> Model:
+    """The model of `spec`, with the weights that it starts from."""
     model: Model = Model.registry.get(spec.model.kind).from_config(spec.model.config)
     model.initialize(shares.of_all(framework.form).train.get_data_specs())
     return model

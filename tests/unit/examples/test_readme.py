@@ -10,7 +10,7 @@ import pytest
 from fl.client.config import ClientConfig
 from fl.core.doors import Doors
 from fl.core.model.torch import TorchModel
-from fl.examples.digits.__main__ import placed
+from fl.examples.tables import placed
 from fl.main.config import FLOptimConfig
 from fl.main.experiment import Experiment
 
@@ -20,7 +20,7 @@ NETS = re.search(r"^```python\n# mylab/nets.py\n(.*?)^```$", README, re.MULTILIN
 
 
 def test_the_experiment_is_one() -> None:
-    (whole,) = [table for table in TABLES if "run" in table]
+    (whole,) = [table for table in TABLES if {"run", "model"} <= set(table)]
     assert [client.name for client in Experiment.parse(whole, "README").clients] == ["cleveland"]
 
 
@@ -53,6 +53,7 @@ def test_a_network_of_ones_own_is_built_where_the_site_allows_it(
     del sys.modules["mylab.nets"], sys.modules["mylab"]
 
 
-def test_the_figures_of_the_digits_have_a_place() -> None:
-    assert "| figures |" in placed("| figures |", README)
-    assert placed("| figures |", README).count("<!-- digits -->") == 1
+@pytest.mark.parametrize("name", ["digits", "privacy"])
+def test_figures_that_commands_measure_have_a_place(name: str) -> None:
+    assert "| figures |" in placed(name, "| figures |", README)
+    assert placed(name, "| figures |", README).count(f"<!-- {name} -->") == 1
