@@ -67,6 +67,7 @@ class Troupe:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
+        # To fork is quick as long as this is little: whoever needs torch imports it alone.
         self._context.set_forkserver_preload(["tests.faults.warm", "pytest"])
         self._victims: list[Victim] = []
 

@@ -12,7 +12,6 @@ NEEDED: Final = (
     "fl.core.optimizer.adam",
     "fl.core.optimizer.momentum",
     "fl.core.optimizer.scaffold",
-    "opacus.accountants.rdp",
     "safetensors.numpy",
     "tests.faults.soak_play",
     "tests.faults.victim",

@@ -8,7 +8,8 @@ epsilons never added, by one of:
     prv   privacy loss distributions, convolved (Gopi, Lee & Wutschitz 2021): an upper bound, tighter, slower
     gdp   central limit theorem of Gaussian DP (Bu et al. 2020): an approximation for many steps, that may be *too low*
 
-All three are Opacus's, and give what Opacus gives. It is imported when something is to be computed, and torch with it.
+All three are Opacus's, and give what Opacus gives. It is imported when something is to be computed, and torch with it
+for prv alone.
 """
 
 import math
@@ -18,6 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +34,8 @@ MOST_NOISE: Final = 1e6
 """Noise multipliers between which there is anything to account for."""
 CLOSE: Final = 1e-3
 """How much of a budget the search for its noise may leave, as a part of it."""
+ORDERS: Final = (*(1 + tenths / 10 for tenths in range(1, 100)), *range(12, 64))
+"""Of Rényi divergences: those that Opacus looks at."""
 FINEST_GRID: Final = 2**22
 """Points on which privacy losses are convolved. More are needed beyond any use only: for epsilons of several tens."""
 PRV_ERROR: Final = 0.01
@@ -144,17 +149,15 @@ def _epsilon(kinds: tuple[tuple[float, float, int], ...], delta: float, accounta
 
 
 def _epsilon_rdp(kinds: tuple[tuple[float, float, int], ...], delta: float) -> float:
-    orders = _opacus("rdp").RDPAccountant.DEFAULT_ALPHAS
     rdp = sum(_step_rdp(sigma, rate) * n for sigma, rate, n in kinds)
-    found, _ = _opacus("analysis.rdp").get_privacy_spent(orders=orders, rdp=rdp, delta=delta)
+    found, _ = _arithmetic("rdp").get_privacy_spent(orders=ORDERS, rdp=rdp, delta=delta)
     return float(found)
 
 
 @lru_cache(maxsize=4096)
 def _step_rdp(sigma: float, rate: float) -> Array:
     """Rényi divergences of one step, of shape (orders,): seconds for rates near 1/2, and the same for every round."""
-    orders = _opacus("rdp").RDPAccountant.DEFAULT_ALPHAS
-    rdp: Array = _opacus("analysis.rdp").compute_rdp(q=rate, noise_multiplier=sigma, steps=1, orders=orders)
+    rdp: Array = _arithmetic("rdp").compute_rdp(q=rate, noise_multiplier=sigma, steps=1, orders=ORDERS)
     return rdp
 
 
@@ -180,7 +183,7 @@ def _epsilon_prv(kinds: tuple[tuple[float, float, int], ...], delta: float) -> f
 
 def _epsilon_gdp(kinds: tuple[tuple[float, float, int], ...], delta: float) -> float:
     """The dual of μ-GDP (Dong, Roth & Su 2022, corollary 1), where μ² of all spendings add up (their corollary 2)."""
-    gdp = _opacus("analysis.gdp")
+    gdp = _arithmetic("gdp")
     mu = math.hypot(
         *(gdp.compute_mu_poisson(steps=n, noise_multiplier=sigma, sample_rate=rate) for sigma, rate, n in kinds)
     )
@@ -194,11 +197,31 @@ def _epsilon_gdp(kinds: tuple[tuple[float, float, int], ...], delta: float) -> f
 
 
 @cache
+def _arithmetic(name: str) -> Any:
+    """A module of Opacus's that needs numpy and scipy alone, without the rest, which imports torch for seconds."""
+    package = find_spec("opacus")
+    if package is None:
+        raise _missing("opacus")
+    if package.origin is not None:
+        file = Path(package.origin).parent / "accountants" / "analysis" / f"{name}.py"
+        found = spec_from_file_location(f"_opacus_{name}", file)
+        if file.is_file() and found is not None and found.loader is not None:
+            module = module_from_spec(found)
+            found.loader.exec_module(module)
+            return module
+    return _opacus(f"analysis.{name}")
+
+
+@cache
 def _opacus(module: str) -> Any:
     try:
         return import_module(f"opacus.accountants.{module}")
     except ModuleNotFoundError as error:
-        raise ConfigError(f"accounting for privacy needs {error.name}: install fluffle[dp]") from None
+        raise _missing(error.name) from None
+
+
+def _missing(name: str | None) -> ConfigError:
+    return ConfigError(f"accounting for privacy needs {name}: install fluffle[dp]")
 
 
 def _check_rate(sample_rate: float) -> None:

@@ -1,6 +1,7 @@
 """What noisy steps cost, beside Opacus's own accountants."""
 
 import math
+import subprocess
 import sys
 import warnings
 from typing import Any
@@ -163,8 +164,28 @@ def test_what_makes_no_sense_is_refused_in_words(make: Any, words: str) -> None:
 
 
 def test_an_accountant_that_is_not_installed_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    accounting._arithmetic.cache_clear()
     accounting._opacus.cache_clear()
-    monkeypatch.setitem(sys.modules, "opacus.accountants.rdp", None)
+    monkeypatch.setitem(sys.modules, "opacus", None)
 
     with pytest.raises(ConfigError, match=r"needs opacus.*: install fluffle\[dp\]"):
         epsilon([Spending(1.234, 0.5, 1)], delta=DELTA, accountant="rdp")
+
+
+def test_counting_by_rdp_imports_no_framework() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", _COUNT], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+
+    assert told == ["False"]
+
+
+_COUNT = """
+import subprocess
+import sys
+from fl.core.privacy.accounting import noise_multiplier
+from fl.core.privacy.options import Budget
+for accountant in ("rdp", "gdp"):
+    noise_multiplier(Budget(8.0, 1e-5, accountant), sample_rate=0.1, steps=10)
+print("torch" in sys.modules)
+"""
