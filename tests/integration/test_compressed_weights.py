@@ -20,6 +20,7 @@ from fl.run.events import Kind, LeaderStarted, Parcel, Record, RoundClosed, Roun
 from fl.run.spec import RunSpec, compression_of
 from fl.server.fold import aggregator_of
 from fl.server.shelf import Shelf
+from fl.wire.bulk import Announce, tell_nobody
 from fl.wire.messages_pb2 import DataInfo, EvaluateRequest, StopRequest, TrainReply, TrainRequest
 from fl.wire.tensors import enclosed, read_inline
 from tests.integration.parties import Parties, stored
@@ -301,12 +302,14 @@ async def test_a_leader_that_goes_while_both_copies_are_written_changes_no_bit_a
     # When
     put_sent, gone = Shelf.put_sent, list[int]()
 
-    async def go_once(shelf: Shelf, weights: NumpyVector, at: int, compression: Compression) -> Parcel:
+    async def go_once(
+        shelf: Shelf, weights: NumpyVector, at: int, compression: Compression, *, announce: Announce = tell_nobody
+    ) -> Parcel:
         is_due = at == round_ and not gone
         if is_due and when == "between the two":
             gone.append(at)
             parties.cut("worker")
-        sent = await put_sent(shelf, weights, at, compression)
+        sent = await put_sent(shelf, weights, at, compression, announce=announce)
         if is_due and when == "before the record":
             gone.append(at)
             parties.cut("worker")
