@@ -21,23 +21,15 @@ DELTA: Final = 1e-3
 DAEMON: Final = {
     "it is asked how it trains privately": "after deliver client.bee privacy_request",
     "it has settled that, and not said so": "before publish up.bee privacy_reply",
-    "it has said how it trains": "after publish up.bee privacy_reply",
-    "it has acknowledged the question": "after ack client.bee privacy_request",
-    "it is asked to train, and has paid nothing": "after deliver client.bee train_request 1",
-    "the weights are half read": "after deliver w.0.* chunk 0",
     "it has paid and trained, and published nothing": "before publish u.1.bee.* chunk 0",
-    "its update is written, and its reply is not": "before publish up.bee train_reply 1",
     "its reply is confirmed, and the request is not acknowledged": "after publish up.bee train_reply 1",
     "it has trained twice, and published nothing new": "before publish u.2.bee.* chunk 0",
 }
 
 WORKER: Final = {
-    "one client of three is asked how it trains": "before publish down.* privacy_request #2",
     "one client has said how it trains": "after deliver server privacy_reply",
     "clients are about to be ready, on their terms": "before publish log clients_ready",
-    "one client has trained": "after deliver server train_reply 1",
     "new weights are half written": "after publish w.1.* chunk 0",
-    "all bulk is written, and the record is not": "before publish log round_committed train 1",
     "a round is committed, and the next one is not opened": "after publish log round_committed train 1",
 }
 

@@ -54,8 +54,10 @@ async def test_a_leader_may_be_killed_when(moment: str, scene: Scene, calm: Told
     assert told == calm
 
 
-@pytest.mark.parametrize("trainer", ["thread", "process"])
-@pytest.mark.parametrize("moment", DAEMON_POINTS)
+@pytest.mark.parametrize(
+    ("moment", "trainer"),
+    [*((moment, "thread") for moment in DAEMON_POINTS), ("it has read the first half ahead", "process")],
+)
 async def test_a_daemon_may_be_killed_when(
     moment: str, trainer: TrainerKind, scene: Scene, calm: Told, tmp_path: Path
 ) -> None:
