@@ -80,10 +80,16 @@ ROWS = (
         (*WELCOME_A_AND_B, SetTimer(Timer.INITIALISATION, 30)),
     ),
     Row(
-        "the round that was to follow is opened, and who is not ready is asked again",
+        "the round that was to follow is opened, and who came late is brought in",
+        a_spec(register={"min_clients": 2}),
+        (*running("a", "b"), admitted("c"), SECOND),
+        (*WELCOME_C, Append((opened(1, "a", "b"),))),
+    ),
+    Row(
+        "who could not build the model is not asked again",
         a_spec(register={"min_clients": 2}),
         (*running("a", "b", "c", ready=("a", "b")), SECOND),
-        (*WELCOME_C, Append((opened(1, "a", "b"),))),
+        (Append((opened(1, "a", "b"),)),),
     ),
     Row(
         "what was to follow an evaluation is decided as it would have been",

@@ -28,7 +28,7 @@ NAMES = tuple(f"c{number:02d}" for number in range(40))
 def replies_held() -> list[Spooled]:
     """Training replies that wait in this process, in whatever hands."""
     gc.collect()  # hands that have let go
-    found = [one for one in gc.get_objects() if isinstance(one, Spooled)]
+    found = [one for one in gc.get_objects() if type(one) is Spooled]  # asking some others for their class warns
     return [one for one in found if one.message.type == "train_reply" and one.waiting is not None]
 
 
@@ -36,7 +36,7 @@ def bytes_in_memory() -> int:
     """Of training replies: those that wait, and those that are at hand, or were read and are kept."""
     held = replies_held()
     waiting = [one.waiting for one in held if isinstance(one.waiting, bytes | bytearray | memoryview)]
-    bodies = [one.body for one in gc.get_objects() if isinstance(one, Letter)]
+    bodies = [one.body for one in gc.get_objects() if type(one) is Letter]
     read = [body.update.inline for body in bodies if isinstance(body, TrainReply)]
     return sum(map(len, (*waiting, *read, *(one.message.body for one in held))))
 
