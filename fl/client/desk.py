@@ -12,7 +12,7 @@ from fl.client.learner import Data, Learner, Shared, shared_seed
 from fl.client.memory import Memory, OwnMemory
 from fl.client.privacy import Policy
 from fl.client.round_states import RecalledStates, RoundStates, StateFiles
-from fl.client.sharing import evaluation, told, unprotected
+from fl.client.sharing import evaluation, samples_seen, told, unprotected
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
 from fl.core.layout import Layout, Role
@@ -140,7 +140,6 @@ class Desk:
         return Learner(spec, shared, self._data, seed=seed, run=run_key, device=device, states=states)
 
     def _settle_privacy(self, request: PrivacyRequest) -> PrivacyReply:
-        """Raises `BadMessage` where a leader asks for other privacy than the run's spec does."""
         assert self._data is not None, "a trainer is set up before it is asked for anything"
         assert self._learner is not None, "a trainer is initialised before it is asked for anything"
         options = PrivacyOptions(
@@ -170,7 +169,7 @@ class Desk:
             round=request.round,
             weights_digest=request.weights.digest,
             n_steps=trained.result.n_steps,
-            n_samples=trained.result.n_samples,
+            n_samples=samples_seen(trained.result, self._learner.batch_size, self._setup),
             seconds=trained.result.seconds,
         )
         answer = TrainerAnswer(train=reply)

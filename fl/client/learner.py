@@ -124,8 +124,11 @@ class Learner:
 
         Raises `ModelError` for a model that has no gradients of single samples, or whose rounds carry statistics of
         the data, `BudgetSpent` where the site does not
-        allow it, `ConfigError` for a budget that no noise keeps to.
+        allow it, `ConfigError` for other options than the spec's, and for a budget that no noise keeps to.
         """
+        asked = self._spec.run.privacy
+        if asked is None or asked.options != options:
+            raise ConfigError("the run's leader asks for other privacy than the run's spec does")
         training = self._spec.run.training
         plan = Plan(
             run=self._run,
@@ -142,6 +145,11 @@ class Learner:
         self._model.compute_batch_gradients(self._data.train.take(slice(0, 2)), options.sclip_norm)
         self._private = private
         return terms
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a step, as the spec has it."""
+        return self._spec.run.training.batch_size
 
     @property
     def compression(self) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fl.client.learner import Data
 from fl.core.data_info import DataInfo
-from fl.core.training import EvaluateResult
+from fl.core.training import EvaluateResult, TrainResult
 from fl.core.vector import NumpyVector
 from fl.wire.messages_pb2 import EvaluateReply
 from fl.wire.tensors import inline
@@ -15,6 +15,11 @@ def told(data: Data, setup: TrainerSetup) -> DataInfo:
     """What the site says of its training data."""
     info = data.train.get_data_specs()
     return replace(info, n_samples=setup.told_samples) if setup.HasField("told_samples") else info
+
+
+def samples_seen(result: TrainResult, batch_size: int, setup: TrainerSetup) -> int:
+    """How many samples a round saw; where the site tells another number of them, as many as the run's batches hold."""
+    return result.n_steps * batch_size if setup.HasField("told_samples") else result.n_samples
 
 
 def evaluation(result: EvaluateResult, setup: TrainerSetup) -> EvaluateReply:

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,18 @@ def test_a_site_that_was_not_asked_about_privacy_does_not_train() -> None:
 
     with pytest.raises(ConfigError, match="this run is private, and nothing was settled about that"):
         site.update(1, site.start)
+
+
+@pytest.mark.parametrize("changed", [{"epsilon": 30.0}, {"sclip_norm": 5.0}, {"use_csprng": True}])
+def test_a_site_settles_nothing_but_what_the_spec_asks_for(changed: dict[str, Any]) -> None:
+    spec = a_spec()
+    assert spec.run.privacy is not None
+    site = Site(spec, regression(0, N), MemoryLedger())
+
+    with pytest.raises(ConfigError, match="asks for other privacy than the run's spec"):
+        site.learner.settle_privacy(
+            replace(spec.run.privacy.options, **changed), Policy(MemoryLedger(), lambda: 0.0), unprotected=()
+        )
 
 
 def test_without_room_for_the_ledger_nothing_is_trained_and_the_request_is_kept(

@@ -214,6 +214,16 @@ async def test_a_number_of_samples_may_be_told_in_the_place_of_the_true_one(memo
     assert "how many samples it has" not in dict(of_kind(records, ClientsReady)[0].terms)["bee"].unprotected
 
 
+async def test_no_remainder_of_an_epoch_tells_a_number_of_samples_that_is_kept(memory_url: str) -> None:
+    training = {"batch_size": 30, "drop_remainder": False}
+    sites = [await site("ant"), await site("bee", n_samples=1000)]
+
+    _, records = await play(memory_url, make_spec(rounds=1, clients=2, training=training), sites)
+
+    (trained,) = [one for one in of_kind(records, RoundCommitted) if one.kind is Kind.TRAIN]
+    assert [part.n_samples for part in trained.participants] == [N, 60]
+
+
 # ---- those who do not keep to it -------------------------------------------------------------------------------------
 
 
