@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fl.client.privacy import Plan, Policy, PrivateRun, Start
+from fl.client.privacy import Policy, PrivateRun, Start, Work
 from fl.client.round_states import RoundStates
 from fl.core.compression import Feedback
 from fl.core.data_info import DataInfo
@@ -130,7 +130,7 @@ class Learner:
         if asked is None or asked.options != options:
             raise ConfigError("the run's leader asks for other privacy than the run's spec does")
         training = self._spec.run.training
-        plan = Plan(
+        work = Work(
             run=self._run,
             seed=self._seed,
             dataset=self._data.train,
@@ -139,7 +139,7 @@ class Learner:
             rounds=self._spec.run.rounds,
         )
         _check_nothing_measured(self.layout)
-        private = PrivateRun(options, policy, plan)
+        private = PrivateRun(options, policy, work)
         terms = private.terms(unprotected)
         self._model.check_separate()
         self._model.compute_batch_gradients(self._data.train.take(slice(0, 2)), options.sclip_norm)

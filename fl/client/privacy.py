@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +12,12 @@ from fl.client.disk import is_full, no_room
 from fl.core.dataset import Dataset
 from fl.core.mergeable import Sum
 from fl.core.optimizer.aux import pack_aux
-from fl.core.privacy.accounting import Spending, epsilon, noise_multiplier
+from fl.core.privacy.accounting import Spending, epsilon
 from fl.core.privacy.keys import RoundFacts, batches_generator, noise_key, spending_key
 from fl.core.privacy.ledger import Accounts, Entry
 from fl.core.privacy.noise import keyed_source
 from fl.core.privacy.options import Budget, PrivacyOptions
+from fl.core.privacy.planning import plan
 from fl.core.privacy.private import PrivateSteps
 from fl.core.state import pack_state
 from fl.core.training import Batching, Effort
@@ -40,7 +41,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Work:
     """Who trains on what, how much and how often, in the whole of a run."""
 
     run: str
@@ -66,18 +67,20 @@ class Start:
 class PrivateRun:
     """The steps of one run at one site. Raises `ConfigError` where no noise makes the budget do."""
 
-    def __init__(self, options: PrivacyOptions, policy: Policy, plan: Plan) -> None:
-        batching = replace(plan.batching, poisson=True, shuffle=False, replacement=False)
-        n_samples = plan.dataset.n_samples
-        rate = batching.sample_rate(n_samples)
-        steps = plan.effort.most_steps(batching.n_batches(n_samples))
-        sigma = noise_multiplier(options.budget, sample_rate=rate, steps=plan.rounds * steps)
+    def __init__(self, options: PrivacyOptions, policy: Policy, work: Work) -> None:
+        planned = plan(
+            n_samples=work.dataset.n_samples,
+            batching=work.batching,
+            rounds=work.rounds,
+            effort=work.effort,
+            budget=options.budget,
+        )
         self._options = options
         self._policy = policy
-        self._plan = plan
-        self._dataset = plan.dataset.fingerprint()
-        self._of_round = Spending(sigma, rate, steps)
-        self._of_run = Spending(sigma, rate, plan.rounds * steps)
+        self._work = work
+        self._dataset = work.dataset.fingerprint()
+        self._of_round = planned.round_spending
+        self._of_run = planned.total
 
     def terms(self, unprotected: tuple[str, ...]) -> Terms:
         """How it goes on; `unprotected` is what leaves the site without noise.
@@ -87,7 +90,7 @@ class PrivateRun:
         before = [
             line.entry.paid
             for line in self._policy.accounts.lines()
-            if line.entry.dataset == self._dataset and line.entry.run != self._plan.run
+            if line.entry.dataset == self._dataset and line.entry.run != self._work.run
         ]
         self._check_cap(before)
         options = self._options
@@ -99,9 +102,9 @@ class PrivateRun:
 
         Raises `BudgetSpent` and `NoRoom`, and then none of them may be done.
         """
-        options, plan = self._options, self._plan
+        options, work = self._options, self._work
         facts = RoundFacts(
-            run=plan.run,
+            run=work.run,
             round_=start.round_,
             counted=start.counted,
             dataset=self._dataset,
@@ -112,11 +115,11 @@ class PrivateRun:
             sclip_norm=options.sclip_norm,
             secure=options.use_csprng,
         )
-        key = spending_key(plan.seed, facts)
+        key = spending_key(work.seed, facts)
         entry = Entry(
             at=self._policy.clock(),
             dataset=self._dataset,
-            run=plan.run,
+            run=work.run,
             round_=start.round_,
             key=key,
             paid=self._of_round,
@@ -127,12 +130,12 @@ class PrivateRun:
             if is_full(error):
                 raise no_room(Path(error.filename), error) from None
             raise
-        noise = keyed_source(noise_key(plan.seed, key), secure=options.use_csprng)
-        return PrivateSteps(self._of_round, options.sclip_norm, noise), batches_generator(plan.seed, key)
+        noise = keyed_source(noise_key(work.seed, key), secure=options.use_csprng)
+        return PrivateSteps(self._of_round, options.sclip_norm, noise), batches_generator(work.seed, key)
 
     def samples_of(self, n_steps: int) -> int:
         """How many samples so many steps see by expectation: how many they did see is the site's own business."""
-        return round(n_steps * self._of_round.sample_rate * self._plan.dataset.n_samples)
+        return round(n_steps * self._of_round.sample_rate * self._work.dataset.n_samples)
 
     def _check_cap(self, before: list[Spending]) -> None:
         cap = self._policy.cap
@@ -149,7 +152,7 @@ class PrivateRun:
             )
 
     def _warnings(self) -> tuple[str, ...]:
-        n_samples, batch_size = self._plan.dataset.n_samples, self._plan.batching.batch_size
+        n_samples, batch_size = self._work.dataset.n_samples, self._work.batching.batch_size
         found = []
         if self._options.delta * n_samples >= 1:
             found.append(
