@@ -150,6 +150,24 @@ async def test_a_site_for_private_runs_only_takes_part_in_no_other(memory_url: s
     )
 
 
+async def test_a_site_whose_ledger_cannot_be_trusted_says_so_and_trains_nothing(
+    memory_url: str, tmp_path: Path
+) -> None:
+    # Given a line that nobody wrote
+    there = await site("bee", tmp_path)
+    (tmp_path / "bee" / "ledger.jsonl").write_bytes(b'{"epsilon":0.0}\n')
+
+    # When
+    outcome, records = await play(memory_url, private_spec(register=EITHER), [await site("ant"), there])
+
+    # Then
+    assert outcome.status is Status.FINISHED
+    (note,) = of_kind(records, ClientsReady)[0].failed
+    assert note.client == "bee"
+    assert "ledger.jsonl: line 1 is not what was written" in note.reason
+    assert (tmp_path / "bee" / "ledger.jsonl").read_bytes() == b'{"epsilon":0.0}\n'
+
+
 # ---- what is spent ---------------------------------------------------------------------------------------------------
 
 
