@@ -114,10 +114,6 @@ class Ledger:
             content = b""
         return list(self._parse(content).lines)
 
-    def epsilon(self, dataset: str, *, delta: float, accountant: str, more: Iterable[Spending] = ()) -> float:
-        """What has been spent on a dataset over all runs, and would be with `more`."""
-        return _composed((line for line in self.lines() if line.entry.dataset == dataset), more, delta, accountant)
-
     def spend(self, entry: Entry, *, budget: Budget, cap: Budget | None = None) -> Line:
         epsilon([entry.paid], delta=budget.delta, accountant=budget.accountant)  # imports what others need not wait for
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
