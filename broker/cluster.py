@@ -57,9 +57,22 @@ class LocalCluster:
         self._mapper.stop()
 
     def partition(self, cut_off: LocalRabbit) -> None:
-        """Cut one node off from the others: it closes what they had, and refuses their secret until `heal`."""
-        each = "begin erlang:set_cookie(Other, parted), erlang:disconnect_node(Other) end"
-        cut_off.ctl("eval", f"[{each} || Other <- {self._others}].")
+        """Cut one node off from the others: it closes what they had, and refuses their secret until `heal`.
+
+        They stand still meanwhile. One that still saw the node while another had lost it would say so, and RabbitMQ
+        takes that for a partial partition, in which nobody serves until every node is back.
+        """
+        cut_off.ctl(
+            "eval",
+            f"""
+            Others = {self._others},
+            Pids = [rpc:call(Other, os, getpid, []) || Other <- Others],
+            Signal = fun(Name) -> [os:cmd("kill -" ++ Name ++ " " ++ Pid) || Pid <- Pids] end,
+            Signal("STOP"),
+            try [begin erlang:set_cookie(Other, parted), erlang:disconnect_node(Other) end || Other <- Others]
+            after Signal("CONT") end.
+            """,
+        )
 
     def heal(self, cut_off: LocalRabbit) -> None:
         """Let a node that was cut off find the others again."""
