@@ -63,14 +63,13 @@ class Lifeline:
         self.check()
         task = asyncio.current_task()
         assert task is not None
-        cancelled_before = task.cancelling()
         wait = _Wait(task)
         self._waits.add(wait)
         try:
             yield
         except asyncio.CancelledError:
             _forgive(wait)
-            if task.cancelling() > cancelled_before:
+            if task.cancelling():  # by somebody else, be it before this began: a task hears of it where it waits
                 raise
             self.check()
             raise ConnectionLost("the AMQP library gave up the call; open another session") from None

@@ -62,6 +62,17 @@ async def test_cancelling_the_caller_cancels(forever: asyncio.Future[None]) -> N
         await task
 
 
+async def test_cancelling_the_caller_just_before_it_waits_cancels(forever: asyncio.Future[None]) -> None:
+    async def cancelled_while_it_computes() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await wait_on(Lifeline(), forever)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(cancelled_while_it_computes())
+
+
 async def test_cancelling_the_caller_wins_over_a_cut_at_the_same_moment(forever: asyncio.Future[None]) -> None:
     lifeline = Lifeline()
     task = await started(lifeline, forever)
