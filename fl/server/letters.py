@@ -49,7 +49,8 @@ from fl.wire.messages_pb2 import (
 )
 from fl.wire.tensors import open_parcel, read_data_info, read_inline, read_layout
 from fl.wire.tensors_pb2 import Tensors
-from fl.wire.terms import read_terms
+from fl.wire.terms import vet_terms
+from fl.wire.words import words
 
 OfShards = RepliesHeld | UpdateRefused | RepliesLacking | BlockSummed | SumFailed
 """What other workers tell the leader of a run."""
@@ -135,14 +136,14 @@ def read_event(letter: Letter, state: RunState) -> Input:
         case InitReply():
             return InitAnswered(client)
         case PrivacyReply():
-            return PrivacySettled(client, read_terms(body))
+            return _privacy_settled(client, body)
         case TrainReply():
             return Replied(client, Kind.TRAIN, body.round, body.weights_digest, vet_update(letter, body, state))
         case EvaluateReply():
             return Replied(client, Kind.EVALUATE, body.round, body.weights_digest, _vet_evaluation(letter, body, state))
         case Error():
             trouble = _TROUBLES.get(body.code, Trouble.FAILED)
-            return ClientFailed(client, trouble, body.text, body.round, body.weights_digest)
+            return ClientFailed(client, trouble, words(body.text), body.round, body.weights_digest)
         case RepliesHeld() | UpdateRefused() | RepliesLacking() | BlockSummed() | SumFailed():
             return _told_by_shard(body, state)
         case CancelRequest():
@@ -150,6 +151,13 @@ def read_event(letter: Letter, state: RunState) -> Input:
         case ResumeRequest():
             return ResumeAsked()
     raise TypeError(f"no event for {type(body).__name__}")
+
+
+def _privacy_settled(client: str, body: PrivacyReply) -> PrivacySettled | ClientFailed:
+    try:
+        return PrivacySettled(client, vet_terms(body))
+    except BadMessage as error:
+        return ClientFailed(client, Trouble.FAILED, f"its terms of privacy: {error}")
 
 
 def _told_by_shard(body: OfShards, state: RunState) -> Input:

@@ -1,7 +1,15 @@
 """Terms of privacy as they travel, in replies and in the log."""
 
+import math
+from typing import Final
+
+from fl.errors import BadMessage
 from fl.run.terms import Terms
 from fl.wire.messages_pb2 import PrivacyReply
+from fl.wire.words import words
+
+MOST_TOLD: Final = 100
+"""Kinds of things that leave a site without noise, and warnings: more than there are."""
 
 
 def write_terms(terms: Terms) -> PrivacyReply:
@@ -21,4 +29,22 @@ def read_terms(reply: PrivacyReply) -> Terms:
         reply.spent_epsilon,
         tuple(reply.unprotected),
         tuple(reply.warnings),
+    )
+
+
+def vet_terms(reply: PrivacyReply) -> Terms:
+    """A client's terms, for the log. Raises `BadMessage` for what no site says."""
+    if not 0 < reply.noise_multiplier < math.inf:
+        raise BadMessage(f"noise_multiplier is {reply.noise_multiplier}, which is no noise")
+    if not reply.spent_epsilon >= 0:  # infinite where an accountant has no bound
+        raise BadMessage(f"spent_epsilon is {reply.spent_epsilon}, which nobody can have spent")
+    for name, texts in (("unprotected", reply.unprotected), ("warnings", reply.warnings)):
+        if len(texts) > MOST_TOLD:
+            raise BadMessage(f"{len(texts)} {name}: at most {MOST_TOLD} are read")
+    return Terms(
+        reply.noise_multiplier,
+        reply.planned_steps,
+        reply.spent_epsilon,
+        tuple(map(words, reply.unprotected)),
+        tuple(map(words, reply.warnings)),
     )

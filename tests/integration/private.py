@@ -1,20 +1,26 @@
 """A client of private runs that says what it is told to."""
 
+from collections.abc import Callable
+
 from fl.wire.envelope import Body
 from fl.wire.messages_pb2 import Error, PrivacyReply, PrivacyRequest, TrainRequest
 from tests.integration.world import Puppet
 
 
 class Private(Puppet):
-    """A client that settles anything, and refuses to train in some rounds."""
+    """A client that settles anything, on terms that may be changed, and refuses to train in some rounds."""
 
-    def __init__(self, name: str, refuses: set[int]) -> None:
+    def __init__(self, name: str, refuses: set[int], alter: Callable[[PrivacyReply], None] | None = None) -> None:
         super().__init__(name)
         self._refuses = refuses
+        self._alter = alter
 
     async def _reply(self, body: Body) -> Body | None:
         if isinstance(body, PrivacyRequest):
-            return PrivacyReply(noise_multiplier=1.0, planned_steps=5)
+            reply = PrivacyReply(noise_multiplier=1.0, planned_steps=5)
+            if self._alter is not None:
+                self._alter(reply)
+            return reply
         if isinstance(body, TrainRequest) and body.round in self._refuses:
             text = "the budget is spent"
             return Error(code=Error.Code.REFUSED, text=text, round=body.round, weights_digest=body.weights.digest)

@@ -1,6 +1,8 @@
 """Runs that ask for differential privacy: what sites answer, pay and keep to themselves."""
 
+import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from fl.run.events import Cause, ClientsReady, Kind, Record, RoundCommitted, Rou
 from fl.run.spec import RunSpec
 from fl.submit.history import Happened
 from fl.wire.envelope import Body
-from fl.wire.messages_pb2 import InitReply, InitRequest, PrivacyRequest, TrainRequest
+from fl.wire.messages_pb2 import InitReply, InitRequest, PrivacyReply, PrivacyRequest, TrainRequest
 from tests.integration.parties import Parties
 from tests.integration.private import Private
 from tests.integration.world import N_FEATURES, make_spec, of_kind, regression, submission_of
@@ -289,6 +291,66 @@ async def test_nobody_trains_in_a_private_run_who_has_only_built_the_model(memor
     assert outcome.status is Status.FINISHED
     assert (ready.clients, [note.client for note in ready.failed]) == (("ant",), ["bee"])
     assert not bee.heard_of(TrainRequest)
+
+
+def without_noise(reply: PrivacyReply) -> None:
+    reply.noise_multiplier = 0.0
+
+
+def of_no_number(reply: PrivacyReply) -> None:
+    reply.noise_multiplier = math.nan
+
+
+def with_negative_spending(reply: PrivacyReply) -> None:
+    reply.spent_epsilon = -1.0
+
+
+def without_end(reply: PrivacyReply) -> None:
+    reply.unprotected.extend(["loss"] * 1000)
+
+
+@pytest.mark.parametrize(
+    ("lie", "named"),
+    [
+        (without_noise, "noise_multiplier is 0.0"),
+        (of_no_number, "noise_multiplier is nan"),
+        (with_negative_spending, "spent_epsilon is -1.0"),
+        (without_end, "1000 unprotected"),
+    ],
+)
+async def test_terms_that_no_site_has_leave_their_client_out_in_words(
+    memory_url: str, lie: Callable[[PrivacyReply], None], named: str
+) -> None:
+    ant, bee = Private("ant", set()), Private("bee", set(), lie)
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(private_spec(rounds=1, register=EITHER, evaluate=False), START)
+        parties.worker()
+        for puppet in (ant, bee):
+            parties.puppet(puppet, submission.run)
+        outcome = await parties.outcome(submission)
+        (ready,) = of_kind(await parties.records(submission), ClientsReady)
+
+    assert outcome.status is Status.FINISHED
+    ((name, reason),) = [(note.client, note.reason) for note in ready.failed]
+    assert name == "bee"
+    assert named in reason
+    assert not bee.heard_of(TrainRequest)
+
+
+async def test_words_of_a_client_have_an_end_and_nothing_that_a_terminal_obeys(memory_url: str) -> None:
+    def warn(reply: PrivacyReply) -> None:
+        reply.warnings.extend(["\x1b[2Jgone", "a" * 10_000])
+
+    ant = Private("ant", set(), warn)
+    async with Parties(memory_url) as parties:
+        submission = await parties.submit(private_spec(rounds=1, clients=1, evaluate=False), START)
+        parties.worker()
+        parties.puppet(ant, submission.run)
+        await parties.outcome(submission)
+        (ready,) = of_kind(await parties.records(submission), ClientsReady)
+
+    ((_, terms),) = ready.terms
+    assert terms.warnings == ("\N{REPLACEMENT CHARACTER}[2Jgone", "a" * 2000 + " ... (10000 characters in all)")
 
 
 # ---- simulations -----------------------------------------------------------------------------------------------------

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fl.core.model.clipping import Clipping
 from fl.core.model.parameters import SGDParameters
 from fl.core.vector import Array
-from fl.errors import ConfigError
 
 SAMPLE_GRADIENT_ELEMENTS = 1 << 20
 """Elements of per-sample gradients held at a time: 8 MiB of float64."""
@@ -36,18 +36,6 @@ class Coefficients(NamedTuple):
 
     coef: Array
     intercept: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Clipping:
-    """Clip each sample's gradient to `max_norm`, over both tensors or over each by itself."""
-
-    max_norm: float
-    per_tensor: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.max_norm > 0:
-            raise ConfigError(f"max_norm is {self.max_norm}: a gradient is clipped to a norm above 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from fl.core.data_info import DataInfo
 from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy, get_device_policy, stay_on_cpu
 from fl.core.model.api import UNBOUNDED, Model
+from fl.core.model.clipping import Clipping
 from fl.core.model.labels import SignedLabels
-from fl.core.model.linear import Clipping, Coefficients, StepRule, clipped_mean_gradient, decision, mean_gradient
+from fl.core.model.linear import Coefficients, StepRule, clipped_mean_gradient, decision, mean_gradient
 from fl.core.model.losses import CLASSIFICATION
 from fl.core.model.parameters import Kind, Penalty, Precision, SGDParameters
 from fl.core.registry import configure

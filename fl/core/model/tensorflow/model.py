@@ -12,6 +12,7 @@ from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy, get_device_policy, resolve
 from fl.core.layout import check_same
 from fl.core.model.api import UNBOUNDED, Model
+from fl.core.model.clipping import Clipping
 from fl.core.model.factory import Factory, factory_in
 from fl.core.model.tensorflow.inputs import Inputs
 from fl.core.model.tensorflow.loss import SampleLoss
@@ -175,7 +176,7 @@ class TensorflowModel(Model):
             self.check_separate()
             each = self._sample_weights(batch, n_samples)
             ones = np.ones(n_samples, weights.trainable.float_dtype) if each is None else each
-            flat = self._steps.clipped_gradient(x, y, ones, max_norm, per_tensor=per_tensor)
+            flat = self._steps.clipped_gradient(x, y, ones, Clipping(max_norm, per_tensor))
             if not np.isfinite(flat).all():
                 raise DataError(UNBOUNDED)
         return TensorflowVector(weights.trainable, flat)

@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fl.core.model.clipping import Clipping
 from fl.core.model.tensorflow.inputs import Inputs
 from fl.core.model.tensorflow.loss import SampleLoss
 from fl.core.model.tensorflow.weights import Weights, generators, has_layer
 from fl.core.vector import Array
-from fl.errors import ConfigError, DataError, FluffleError
+from fl.errors import DataError, FluffleError
 
 SAMPLE_GRADIENT_ELEMENTS: Final = 1 << 24
 """Elements of single samples' gradients held at a time: 64 MiB of float32."""
@@ -85,14 +86,12 @@ class Steps:
         with _in_words(x, y):
             return self._gradient(y, *x) if weights is None else self._weighted(weights, y, *x)
 
-    def clipped_gradient(self, x: list[Array], y: Array, weights: Array, max_norm: float, *, per_tensor: bool) -> Any:
-        """Mean of the samples' gradients, each clipped to `max_norm`, as a flat tensor."""
-        if not max_norm > 0:
-            raise ConfigError(f"max_norm is {max_norm}: a gradient is clipped to a norm above 0")
-        bound = np.asarray(max_norm, self._weights.trainable.float_dtype)
+    def clipped_gradient(self, x: list[Array], y: Array, weights: Array, clipping: Clipping) -> Any:
+        """Mean of the samples' clipped gradients, as a flat tensor."""
+        bound = np.asarray(clipping.max_norm, self._weights.trainable.float_dtype)
         with _in_words(x, y):
             sums = [
-                self._clipped[per_tensor](bound, weights[part], y[part], *(array[part] for array in x))
+                self._clipped[clipping.per_tensor](bound, weights[part], y[part], *(array[part] for array in x))
                 for part in _parts(len(y), self._weights.trainable.float_size)
             ]
         with tf.device(self._device):

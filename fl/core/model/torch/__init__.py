@@ -12,8 +12,9 @@ from fl.core.data_info import DataInfo
 from fl.core.dataset.api import Batch
 from fl.core.device import DevicePolicy, get_device_policy
 from fl.core.model.api import UNBOUNDED, Model
+from fl.core.model.clipping import Clipping
 from fl.core.model.factory import Factory, factory_in
-from fl.core.model.torch.clipped import Clipping, SampleGradients, Samples
+from fl.core.model.torch.clipped import SampleGradients, Samples
 from fl.core.model.torch.config import build, describe
 from fl.core.model.torch.inputs import Inputs, as_array, from_array, to_inputs
 from fl.core.model.torch.labels import Labels, Target

@@ -1,6 +1,6 @@
 """Gradients that are clipped sample by sample."""
 
 from fl.core.model.torch.clipped.sample_gradients import SampleGradients
-from fl.core.model.torch.clipped.values import Clipping, Samples
+from fl.core.model.torch.clipped.values import Samples
 
-__all__ = ["Clipping", "SampleGradients", "Samples"]
+__all__ = ["SampleGradients", "Samples"]

@@ -14,12 +14,13 @@ from typing import Final
 
 import torch
 
+from fl.core.model.clipping import Clipping
 from fl.core.model.torch.clipped.alone import by_vmap, one_by_one
 from fl.core.model.torch.clipped.parts import Part
 from fl.core.model.torch.clipped.separate import kept_still, refuse_mixing, refuse_statistics
 from fl.core.model.torch.clipped.tape import Unknown
 from fl.core.model.torch.clipped.together import Pass
-from fl.core.model.torch.clipped.values import Clipping, Samples
+from fl.core.model.torch.clipped.values import Samples, factors
 from fl.core.model.torch.inputs import Inputs
 from fl.core.model.torch.loss import SampleLoss
 from fl.core.model.torch.network import Network
@@ -72,10 +73,10 @@ class SampleGradients:
         for parts in self._parts(samples):
             if not parts:  # no parameter reaches the loss
                 return
-            factors = clipping.factors(torch.stack([part.norms() for part in parts.values()]))
-            factors = (factors / len(samples)).to(self._network.like.dtype)
-            for factor, (name, part) in zip(factors, parts.items(), strict=True):
-                part.add_to(views[name], factor)
+            shares = factors(clipping, torch.stack([part.norms() for part in parts.values()]))
+            shares = (shares / len(samples)).to(self._network.like.dtype)
+            for share, (name, part) in zip(shares, parts.items(), strict=True):
+                part.add_to(views[name], share)
 
     def _parts(self, samples: Samples) -> Iterator[Parts]:
         if len(samples) == 1:  # as nothing can be tried on it, it never takes another way
