@@ -31,7 +31,7 @@ from tests.bench.privacy_table import NAME, OURS, PEER, Outcomes, line_of, table
 from tests.bench.privacy_trial import Learned, Trial, write_samples, write_trials
 from tests.bench.stage import ROOT, ContestantFailed, stage
 
-RATES: Final = (0.001, 0.01, 0.1, 1.0)
+RATES: Final = (0.01, 0.1, 0.5, 1.0)
 DARK: Final = "dark.npz"
 LIMIT_S: Final = 1800.0
 PYTHON: Final = ROOT / ".venv-peers" / "declearn-private" / "bin" / "python"

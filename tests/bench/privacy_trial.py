@@ -1,4 +1,4 @@
-"""What `tests.bench.privacy_peer` trains, and what came of it: imported in declearn's environment as well as in ours."""
+"""What `tests.bench.privacy_peer` trains, and what came of it; declearn's environment imports this as ours does."""
 
 import json
 import math
