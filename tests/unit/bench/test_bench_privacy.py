@@ -98,9 +98,10 @@ def test_samples_come_back_by_site_and_those_to_test_with_apart(tmp_path: Path) 
     sites, test = read_samples(tmp_path / "some.npz")
 
     assert sites.keys() == {"site-1"}
-    for written, read in zip((*ones, *twos), (*sites["site-1"], *test), strict=True):
-        assert np.array_equal(written, read)
-        assert written.dtype == read.dtype
+    for written, read in ((ones, sites["site-1"]), (twos, test)):
+        for one, same in zip(written, read, strict=True):
+            assert np.array_equal(one, same)
+            assert one.dtype == same.dtype
 
 
 def test_the_standard_deviation_is_of_all_steps_over_the_rate() -> None:
