@@ -13,9 +13,9 @@ from fl.examples.privacy import Task
 from tests.bench.privacy_ours import learn
 from tests.bench.privacy_peer import DARK, options_of, trials_of, write_digits
 from tests.bench.privacy_table import NAME, OURS, PEER, Outcomes, line_of, table, to_json
-from tests.bench.privacy_trial import Learned, Trial, read_samples, read_trials, write_samples, write_trials
+from tests.bench.privacy_trial import Learned, Samples, Trial, read_samples, read_trials, write_samples, write_trials
 
-SHORT: Final = Task(rounds=3, n_epoch=8)
+DIM: Final = Task(rounds=2, n_epoch=1, batch_size=8)
 TRIAL: Final = Trial(**asdict(Task()), file="digits-0.npz", dark=False, private=True, seed=0)
 
 
@@ -38,6 +38,14 @@ def cells(text: str, begin: str) -> list[str]:
     """What a line of a table has after its first cell."""
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {begin} |")]
     return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+@pytest.fixture(scope="module")
+def dark(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    """What we make of images that are black, where no gradient is but 0."""
+    folder = tmp_path_factory.mktemp("dark")
+    write_digits(folder, {0})
+    return learn(replace(TRIAL, **asdict(DIM), file=DARK, dark=True), folder)
 
 
 def test_accuracies_are_means_over_seeds_with_a_column_for_each_rate() -> None:
@@ -92,7 +100,8 @@ def test_trials_come_back_from_the_file_as_they_were_written(tmp_path: Path) -> 
 
 
 def test_samples_come_back_by_site_and_those_to_test_with_apart(tmp_path: Path) -> None:
-    ones, twos = (np.ones((2, 3), np.float32), np.arange(2)), (np.full((1, 3), 2, np.float32), np.arange(1))
+    ones: Samples = np.ones((2, 3), np.float32), np.arange(2)
+    twos: Samples = np.full((1, 3), 2, np.float32), np.arange(1)
 
     write_samples(tmp_path / "some.npz", {"site-1": ones}, twos)
     sites, test = read_samples(tmp_path / "some.npz")
@@ -120,26 +129,23 @@ def test_all_sites_and_both_libraries_begin_with_the_same_weights() -> None:
     assert all(torch.equal(one[name], another[name]) for name in one)
 
 
-def test_in_the_dark_our_updates_are_the_noise_that_the_budget_needs(tmp_path: Path) -> None:
-    # Given images that are black, where no gradient is but 0
+def test_in_the_dark_our_updates_are_the_noise_that_the_budget_needs(dark: Learned) -> None:
+    assert dark.noise_multiplier is not None
+    # sigma·C/B, as far as 640 numbers in each of 50 steps tell
+    assert dark.update_std == pytest.approx(dark.noise_multiplier * DIM.sclip_norm / DIM.batch_size, rel=0.03)
+
+
+def test_what_our_runs_account_is_their_budget(dark: Learned) -> None:
+    assert dark.epsilon is not None
+    assert 0.99 * DIM.epsilon < dark.epsilon <= DIM.epsilon
+
+
+def test_our_runs_count_the_steps_of_one_site(tmp_path: Path) -> None:
     write_digits(tmp_path, {0})
-    trial = replace(TRIAL, **asdict(SHORT), file=DARK, dark=True)
-    # When
-    got = learn(trial, tmp_path)
-    # Then its standard deviation is sigma·C/B, as far as 640 numbers a step tell
-    assert got.noise_multiplier is not None
-    assert got.steps == 3 * 8 * 3
-    assert got.update_std == pytest.approx(got.noise_multiplier * trial.sclip_norm / trial.batch_size, rel=0.03)
 
+    got = learn(replace(TRIAL, rounds=2, n_epoch=1, private=False), tmp_path)
 
-def test_our_runs_count_the_steps_of_one_site_and_account_no_more_than_the_budget(tmp_path: Path) -> None:
-    write_digits(tmp_path, {0})
-
-    got = learn(replace(TRIAL, rounds=2, n_epoch=1), tmp_path)
-
-    assert got.steps == 2 * 3
-    assert got.epsilon is not None
-    assert 0.99 * TRIAL.epsilon < got.epsilon <= TRIAL.epsilon
+    assert got.steps == 2 * (215 // 64)
 
 
 def test_a_text_without_a_place_for_the_table_is_refused_before_anything_is_measured(
