@@ -53,7 +53,9 @@ def learn(trial: Trial, folder: Path) -> Learned:
     seconds = time.monotonic() - begin
     assert outcome.weights is not None, "a run that finished has weights"
     return Learned.of_steps(
-        NotedModel.squares[:: len(sites)],
+        NotedModel.squares[
+            :: len(sites)
+        ],  # of all sites in turn, which make as many steps: as many as one of them makes
         lrate=trial.lrate,
         accuracy=accuracy(model, outcome.weights, test),
         seconds=seconds,

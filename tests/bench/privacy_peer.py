@@ -4,7 +4,7 @@ Both train the same network from the same weights on the same images at five sit
 batches as large, at the same learning rates, for the same budget and with the same bound on a sample's gradient. What
 they do without privacy says whether that is fair. How much noise either adds is measured where there is nothing else:
 on images that are black, under a layer without bias, every gradient is 0.
-declearn is installed under .venv-peers. Nothing is said of seconds: both train at once.
+declearn is installed under .venv-peers. Both train at once, so that seconds are told and say little.
 """
 
 import argparse

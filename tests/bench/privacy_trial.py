@@ -70,7 +70,7 @@ class Learned:
 
     @classmethod
     def of_steps(cls, squares: Sequence[float], *, lrate: float, **rest: Any) -> Self:
-        """`squares` are the mean squares of the elements of each step's update, at one site."""
+        """`squares` are the mean squares of the elements of updates, one for each step of a site."""
         return cls(steps=len(squares), update_std=math.sqrt(math.fsum(squares) / len(squares)) / lrate, **rest)
 
 
