@@ -53,9 +53,8 @@ def learn(trial: Trial, folder: Path) -> Learned:
     seconds = time.monotonic() - begin
     assert outcome.weights is not None, "a run that finished has weights"
     return Learned.of_steps(
-        NotedModel.squares[
-            :: len(sites)
-        ],  # of all sites in turn, which make as many steps: as many as one of them makes
+        # those of all sites follow each other, and each site makes as many steps: this is as many as one of them makes
+        NotedModel.squares[:: len(sites)],
         lrate=trial.lrate,
         accuracy=accuracy(model, outcome.weights, test),
         seconds=seconds,
