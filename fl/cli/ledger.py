@@ -10,7 +10,7 @@ from rich.table import Table
 from fl.cli.terminal import plain, terminal
 from fl.cli.times import moment
 from fl.core.files import replacing
-from fl.core.privacy.ledger import NAME, Ledger, Line
+from fl.core.privacy.ledger import NAME, Ledger, Line, epsilons
 from fl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,18 +26,19 @@ COLUMNS: Final = (
 def show_ledger(path: Path, *, csv_file: Path | None, plot: Path | None) -> None:
     """Print it, and write it to files. Raises `ConfigError` where there is none, or one that cannot be trusted."""
     lines = read_ledger(path)
+    spent = epsilons(lines)
     if csv_file is not None:
-        write_csv(lines, csv_file)
+        write_csv(lines, spent, csv_file)
     if plot is not None:
-        draw_ledger(lines, plot)
+        draw_ledger(lines, spent, plot)
     terms = {(line.delta, line.accountant) for line in lines}
     table = Table(box=None, pad_edge=False)
     for name in ("time", "dataset", "run"):
         table.add_column(name, no_wrap=True)
     for name in ("round", "steps", "noise", "rate", "epsilon"):
         table.add_column(name, justify="right", no_wrap=True)
-    for line in lines:
-        table.add_row(*_row(line, of_many=len(terms) > 1))
+    for line, epsilon in zip(lines, spent, strict=True):
+        table.add_row(*_row(line, epsilon, of_many=len(terms) > 1))
     console = terminal()
     console.print(table)
     if len(terms) == 1:
@@ -57,37 +58,37 @@ def read_ledger(path: Path) -> list[Line]:
     return lines
 
 
-def write_csv(lines: Sequence[Line], path: Path) -> None:
-    """One row a line, with all that it has."""
+def write_csv(lines: Sequence[Line], spent: Sequence[float], path: Path) -> None:
+    """One row a line, with all that it has, and epsilon after it."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for line in lines:
+        for line, epsilon in zip(lines, spent, strict=True):
             entry, paid = line.entry, line.entry.paid
             writer.writerow(
                 [
                     *(entry.at, entry.dataset, entry.run, entry.round_, entry.key),
-                    *(paid.noise_multiplier, paid.sample_rate, paid.steps, line.delta, line.accountant, line.epsilon),
+                    *(paid.noise_multiplier, paid.sample_rate, paid.steps, line.delta, line.accountant, epsilon),
                 ]
             )
 
 
-def draw_ledger(lines: Sequence[Line], path: Path) -> None:
+def draw_ledger(lines: Sequence[Line], spent: Sequence[float], path: Path) -> None:
     """Write a PNG of `ledger_figure`. Raises `ConfigError` where matplotlib is missing."""
-    figure = ledger_figure(lines)
+    figure = ledger_figure(lines, spent)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 
 
-def ledger_figure(lines: Sequence[Line]) -> "Figure":
-    """Epsilon over the steps on each dataset. A run's own delta and accountant are in the legend."""
+def ledger_figure(lines: Sequence[Line], spent: Sequence[float]) -> "Figure":
+    """Epsilon, `spent` after each line, over the steps on a dataset. A run's delta and accountant are in the legend."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415  # only who wants pictures; pyplot would open a display
     except ModuleNotFoundError:
         raise ConfigError("drawing the ledger needs matplotlib: install fluffle[dashboard]") from None
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     axes: Any = figure.subplots()
-    for (dataset, delta, accountant), points in _curves(lines).items():
+    for (dataset, delta, accountant), points in _curves(lines, spent).items():
         label = f"{dataset[:SHOWN]}  delta={delta:g}  {accountant}"
         axes.plot(*zip(*points, strict=True), drawstyle="steps-post", marker="o", markersize=3, label=label)
     axes.set_xlabel("steps on the dataset")
@@ -100,18 +101,18 @@ def ledger_figure(lines: Sequence[Line]) -> "Figure":
     return figure
 
 
-def _curves(lines: Sequence[Line]) -> dict[tuple[str, float, str], list[tuple[int, float]]]:
+def _curves(lines: Sequence[Line], spent: Sequence[float]) -> dict[tuple[str, float, str], list[tuple[int, float]]]:
     """Steps and epsilon after each line, by what epsilon is of."""
     found: dict[tuple[str, float, str], list[tuple[int, float]]] = {}
     steps: dict[str, int] = {}
-    for line in lines:
+    for line, epsilon in zip(lines, spent, strict=True):
         dataset = line.entry.dataset
         steps[dataset] = steps.get(dataset, 0) + line.entry.paid.steps
-        found.setdefault((dataset, line.delta, line.accountant), []).append((steps[dataset], line.epsilon))
+        found.setdefault((dataset, line.delta, line.accountant), []).append((steps[dataset], epsilon))
     return found
 
 
-def _row(line: Line, *, of_many: bool) -> tuple[str, ...]:
+def _row(line: Line, epsilon: float, *, of_many: bool) -> tuple[str, ...]:
     """`of_many`: lines differ in what their epsilons are at."""
     entry, paid = line.entry, line.entry.paid
     at = f" at delta={line.delta:g} by {line.accountant}" if of_many else ""
@@ -123,5 +124,5 @@ def _row(line: Line, *, of_many: bool) -> tuple[str, ...]:
         str(paid.steps),
         f"{paid.noise_multiplier:.4g}",
         f"{paid.sample_rate:.3g}",
-        f"{line.epsilon:.4g}{at}",
+        f"{epsilon:.4g}{at}",
     )

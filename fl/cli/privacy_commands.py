@@ -66,7 +66,8 @@ def ledger(
     """Show what a site has spent of its privacy: every round of every run, and epsilon so far on its dataset.
 
     A round is in the ledger before it is trained; one that a crash cut short has been paid for. Datasets are known by
-    what is in them, and epsilon is of all runs on the same data together.
+    what is in them, and epsilon is of all runs on the same data together. Rounds that are counted by prv take a moment
+    each.
     """
     from fl.cli.ledger import show_ledger
 

@@ -125,7 +125,7 @@ class PrivateRun:
             paid=self._of_round,
         )
         try:
-            self._policy.accounts.spend(entry, budget=options.budget, cap=self._policy.cap)
+            self._policy.accounts.spend(entry, budget=options.budget, cap=self._policy.cap, planned=self._of_run)
         except OSError as error:
             if is_full(error):
                 raise no_room(Path(error.filename), error) from None

@@ -5,16 +5,18 @@ is on the disk before `spend` returns: whoever is killed has paid for at least w
 crash cut off within a line was never spent, and is removed; anything else that is not as it was written is refused, for
 nobody can tell what it hides. Trainers of one site share the file under a lock.
 
-All spendings on a dataset are composed by an accountant, over all runs; their epsilons are not added up.
+All spendings on a dataset are composed by an accountant, over all runs; their epsilons are not added up. What they come
+to is computed for whoever wants to see it (`epsilons`): before a round only whether it is too much has to be known.
 """
 
 import fcntl
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
 
@@ -48,13 +50,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """An entry that was paid for."""
+    """An entry that was paid for, and the terms of the run that paid."""
 
     entry: Entry
     delta: float
     accountant: str
-    epsilon: float
-    """Of all spendings on that dataset up to this one, at this delta, by this accountant."""
 
 
 class Accounts(Protocol):
@@ -63,10 +63,13 @@ class Accounts(Protocol):
     def lines(self) -> list[Line]:
         """All of it, oldest first; none where nothing has been spent."""
 
-    def spend(self, entry: Entry, *, budget: Budget, cap: Budget | None = None) -> Line:
+    def spend(
+        self, entry: Entry, *, budget: Budget, cap: Budget | None = None, planned: Spending | None = None
+    ) -> Line:
         """Pay for steps before they are done: `budget` is the whole run's, `cap` the site's for the dataset.
 
-        What has the same key and was paid for already is free. Raises `BudgetSpent`, and then nothing is paid.
+        What has the same key and was paid for already is free. `planned` is all that the run is to spend: a round of a
+        run that keeps to a plan within its limits costs no accounting. Raises `BudgetSpent`, and then nothing is paid.
         """
 
 
@@ -79,10 +82,13 @@ class MemoryLedger:
     def lines(self) -> list[Line]:
         return list(self._lines)
 
-    def spend(self, entry: Entry, *, budget: Budget, cap: Budget | None = None) -> Line:
+    def spend(
+        self, entry: Entry, *, budget: Budget, cap: Budget | None = None, planned: Spending | None = None
+    ) -> Line:
         line = next((line for line in self._lines if line.entry.key == entry.key), None)
         if line is None:
-            line = _price(self._lines, entry, budget, cap)
+            _check_limits(self._lines, entry, budget, cap, planned)
+            line = Line(entry=entry, delta=budget.delta, accountant=budget.accountant)
             self._lines.append(line)
         return line
 
@@ -114,8 +120,10 @@ class Ledger:
             content = b""
         return list(self._parse(content).lines)
 
-    def spend(self, entry: Entry, *, budget: Budget, cap: Budget | None = None) -> Line:
-        epsilon([entry.paid], delta=budget.delta, accountant=budget.accountant)  # imports what others need not wait for
+    def spend(
+        self, entry: Entry, *, budget: Budget, cap: Budget | None = None, planned: Spending | None = None
+    ) -> Line:
+        _cost([planned or entry.paid], budget)  # imports what others need not wait for
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, fcntl.LOCK_EX) as handle:
             content = self.path.read_bytes()
@@ -124,7 +132,8 @@ class Ledger:
                 os.ftruncate(handle, len(known.whole))
             line = next((line for line in known.lines if line.entry.key == entry.key), None)
             if line is None:
-                line = _price(known.lines, entry, budget, cap)
+                _check_limits(known.lines, entry, budget, cap, planned)
+                line = Line(entry=entry, delta=budget.delta, accountant=budget.accountant)
                 text = _sealed(line, known.sum)
                 self._append(handle, text)
                 self._parse(known.whole + text)
@@ -167,20 +176,44 @@ class Ledger:
         )
 
 
-def _price(lines: list[Line], entry: Entry, budget: Budget, cap: Budget | None) -> Line:
-    """The line of an entry. Raises `BudgetSpent`."""
-    same = [line for line in lines if line.entry.dataset == entry.dataset]
-    own = [line for line in same if line.entry.run == entry.run]
-    of_run = _composed(own, [entry.paid], budget.delta, budget.accountant)
-    _check(of_run, budget, entry, f"run {entry.run!r} would have spent", "its budget is")
+def epsilons(lines: Iterable[Line]) -> list[float]:
+    """Of all spendings on each line's dataset up to that line, at its delta, by its accountant."""
+    found = []
+    spent: dict[str, Counter[tuple[float, float]]] = {}
+    for line in lines:
+        paid, steps = line.entry.paid, spent.setdefault(line.entry.dataset, Counter())
+        steps[paid.noise_multiplier, paid.sample_rate] += paid.steps
+        kinds = [Spending(*kind, n) for kind, n in steps.items()]
+        found.append(epsilon(kinds, delta=line.delta, accountant=line.accountant))
+    return found
+
+
+def _check_limits(
+    lines: Iterable[Line], entry: Entry, budget: Budget, cap: Budget | None, planned: Spending | None
+) -> None:
+    """Raises `BudgetSpent`."""
+    same = [line.entry for line in lines if line.entry.dataset == entry.dataset]
+    own = [*(one.paid for one in same if one.run == entry.run), entry.paid]
+    others = [one.paid for one in same if one.run != entry.run]
+    end = own if planned is None else _at_the_end(own, planned)
+    _check(own, end, budget, entry, f"run {entry.run!r} would have spent", "its budget is")
     if cap is not None:
-        of_site = _composed(same, [entry.paid], cap.delta, cap.accountant)
-        _check(of_site, cap, entry, f"all runs on dataset {entry.dataset[:12]} would have spent", "this site's cap is")
-    total = _composed(same, [entry.paid], budget.delta, budget.accountant)
-    return Line(entry=entry, delta=budget.delta, accountant=budget.accountant, epsilon=total)
+        who = f"all runs on dataset {entry.dataset[:12]} would have spent"
+        _check([*others, *own], [*others, *end], cap, entry, who, "this site's cap is")
 
 
-def _check(found: float, limit: Budget, entry: Entry, who: str, whose: str) -> None:
+def _at_the_end(own: list[Spending], planned: Spending) -> list[Spending]:
+    """No less than a run has spent, and the same after each of its rounds, so that what it costs is computed once."""
+    alike = [one for one in own if replace(one, steps=planned.steps) == planned]
+    steps = max(planned.steps, sum(one.steps for one in alike))
+    return [*(one for one in own if one not in alike), replace(planned, steps=steps)]
+
+
+def _check(spent: list[Spending], end: list[Spending], limit: Budget, entry: Entry, who: str, whose: str) -> None:
+    """`end` has more steps than `spent`, or the same: where they are within the limit, so are these."""
+    if _cost(end, limit) <= limit.epsilon:
+        return
+    found = _cost(spent, limit)
     if found > limit.epsilon:
         raise BudgetSpent(
             f"after {entry.paid.steps} steps of round {entry.round_}, {who} epsilon={_above(found, limit.epsilon)} at "
@@ -190,13 +223,13 @@ def _check(found: float, limit: Budget, entry: Entry, who: str, whose: str) -> N
         )
 
 
+def _cost(spendings: Iterable[Spending], terms: Budget) -> float:
+    return epsilon(spendings, delta=terms.delta, accountant=terms.accountant)
+
+
 def _above(found: float, limit: float) -> str:
     """A figure of few digits that does not look like the one it is above."""
     return next((text for digits in (4, 8, 12) if float(text := f"{found:.{digits}g}") > limit), repr(found))
-
-
-def _composed(lines: Iterable[Line], more: Iterable[Spending], delta: float, accountant: str) -> float:
-    return epsilon([*(line.entry.paid for line in lines), *more], delta=delta, accountant=accountant)
 
 
 def _sealed(line: Line, before: bytes) -> bytes:
@@ -212,7 +245,6 @@ def _sealed(line: Line, before: bytes) -> bytes:
         "steps": int(paid.steps),
         "delta": line.delta,
         "accountant": line.accountant,
-        "epsilon": line.epsilon,
     }
     body = json.dumps(fields, separators=(",", ":"))[:-1].encode()
     return body + SUM + _checksum(before, body) + END + b"\n"
@@ -228,7 +260,7 @@ def _line_of(fields: dict[str, Any]) -> Line:
         key=fields["key"],
         paid=paid,
     )
-    return Line(entry=entry, delta=fields["delta"], accountant=fields["accountant"], epsilon=fields["epsilon"])
+    return Line(entry=entry, delta=fields["delta"], accountant=fields["accountant"])
 
 
 def _checksum(before: bytes, body: bytes) -> bytes:

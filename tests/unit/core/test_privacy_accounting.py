@@ -35,6 +35,29 @@ def test_epsilon_is_what_opacus_says(accountant: str, kind: tuple[float, float, 
     assert epsilon([Spending(*kind)], delta=DELTA, accountant=accountant) == by_opacus(accountant, [kind])
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    kinds=st.lists(
+        st.tuples(
+            st.floats(-1, 3).map(lambda power: 10**power),
+            st.sampled_from([1e-4, 0.003, 0.03, 0.2, 1.0]),
+            st.sampled_from([1, 40, 3000]),
+        ),
+        min_size=1,
+        max_size=2,
+    ),
+    delta=st.sampled_from([1e-10, 1e-5, 1e-2]),
+)
+def test_the_order_that_is_found_for_rdp_is_the_best_of_all(
+    kinds: list[tuple[float, float, int]], delta: float
+) -> None:
+    found = epsilon([Spending(*kind) for kind in kinds], delta=delta, accountant="rdp")
+
+    theirs = max(0.0, by_opacus("rdp", kinds, delta))
+    assert theirs <= found * (1 + 1e-15) + 1e-15
+    assert found == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+
+
 @pytest.mark.parametrize("accountant", ["rdp", "prv"])
 def test_spendings_that_differ_are_composed_as_opacus_composes_them(accountant: str) -> None:
     together = epsilon([Spending(*kind) for kind in KINDS], delta=DELTA, accountant=accountant)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from fl.core.privacy import accounting
 from fl.core.privacy.accounting import Spending, epsilon
-from fl.core.privacy.ledger import Entry, Ledger
-from fl.core.privacy.options import Budget
+from fl.core.privacy.ledger import Entry, Ledger, epsilons
+from fl.core.privacy.options import ACCOUNTANTS, Budget
 from fl.errors import BudgetSpent, ConfigError
 
 STEPS = Spending(2.0, 0.1, 20)
@@ -51,17 +52,16 @@ def test_what_was_spent_is_there_for_whoever_reads_the_file_next(ledger: Ledger)
 
 def test_spendings_of_all_runs_on_a_dataset_are_composed_and_not_added(ledger: Ledger) -> None:
     other = Spending(1.0, 0.05, 7)
-    first = ledger.spend(entry(1), budget=AMPLE)
-    second = ledger.spend(entry(1, run="run-b", paid=other), budget=AMPLE)
+    lines = [ledger.spend(entry(1), budget=AMPLE), ledger.spend(entry(1, run="run-b", paid=other), budget=AMPLE)]
 
-    assert first.epsilon == cost(STEPS)
-    assert second.epsilon == spent(ledger) == cost(STEPS, other) < cost(STEPS) + cost(other)
+    assert epsilons(lines) == [cost(STEPS), cost(STEPS, other)]
+    assert cost(STEPS, other) < cost(STEPS) + cost(other)
 
 
 def test_a_dataset_has_an_account_of_its_own(ledger: Ledger) -> None:
-    ledger.spend(entry(1, dataset="other"), budget=AMPLE)
+    lines = [ledger.spend(entry(n, dataset=name), budget=AMPLE) for n, name in enumerate(["other", "data", "other"])]
 
-    assert ledger.spend(entry(2), budget=AMPLE).epsilon == cost(STEPS)
+    assert epsilons(lines) == [cost(STEPS), cost(STEPS), cost(STEPS, STEPS)]
 
 
 def test_the_same_key_costs_nothing_again(ledger: Ledger) -> None:
@@ -97,6 +97,53 @@ def test_the_site_caps_what_all_runs_spend_on_a_dataset(ledger: Ledger) -> None:
         ledger.spend(entry(1, run="run-b"), budget=AMPLE, cap=cap)
     # And it may go on with other data
     ledger.spend(entry(1, run="run-b", dataset="other"), budget=AMPLE, cap=cap)
+
+
+@pytest.mark.parametrize("accountant", ACCOUNTANTS)
+def test_rounds_of_a_run_that_keeps_to_its_plan_cost_no_accounting(ledger: Ledger, accountant: str) -> None:
+    # Given two runs of the same plan under a cap, and what these come to
+    planned = Spending(1.9, 0.1, 60)
+    budget = Budget(cost(planned, budget=Budget(1, 1e-5, accountant)), 1e-5, accountant)
+    cap = Budget(cost(planned, planned, budget=Budget(1, 1e-6, accountant)), 1e-6, accountant)
+    paid = Spending(1.9, 0.1, 20)
+    for run in ("run-a", "run-b"):
+        ledger.spend(entry(1, run=run, paid=paid), budget=budget, cap=cap, planned=planned)
+        asked = accounting._epsilon.cache_info().misses
+
+        # When the other rounds of the run are paid for
+        for round_ in (2, 3):
+            ledger.spend(entry(round_, run=run, paid=paid), budget=budget, cap=cap, planned=planned)
+
+        # Then nothing has been computed
+        assert accounting._epsilon.cache_info().misses == asked
+    assert len(ledger.lines()) == 6
+
+
+def test_a_plan_within_the_budget_does_not_pay_for_what_was_not_planned(ledger: Ledger) -> None:
+    # Given a run that has done one round more than it has planned
+    planned = Spending(2.0, 0.1, 60)
+    budget = Budget(cost(planned), AMPLE.delta)
+    for round_ in (1, 2, 22):
+        ledger.spend(entry(round_), budget=budget, planned=planned)
+
+    # When the last round comes, then it is more than the budget
+    with pytest.raises(BudgetSpent, match="run 'run-a' would have spent"):
+        ledger.spend(entry(3), budget=budget, planned=planned)
+    # And steps of another kind are not within it either
+    with pytest.raises(BudgetSpent, match="run 'run-a' would have spent"):
+        ledger.spend(entry(3, paid=Spending(1.0, 0.1, 1)), budget=budget, planned=planned)
+
+
+def test_what_others_spend_in_the_meantime_counts_for_the_cap(ledger: Ledger) -> None:
+    # Given a cap that has room for a run's plan and nothing else
+    planned = Spending(2.0, 0.1, 60)
+    cap = Budget(cost(planned), AMPLE.delta)
+    ledger.spend(entry(1), budget=AMPLE, cap=cap, planned=planned)
+
+    # When another run spends what two of the rounds cost, then there is room for no more
+    ledger.spend(entry(1, run="run-b", paid=Spending(2.0, 0.1, 40)), budget=AMPLE, cap=cap)
+    with pytest.raises(BudgetSpent, match="all runs on dataset data would have spent"):
+        ledger.spend(entry(2), budget=AMPLE, cap=cap, planned=planned)
 
 
 def test_the_file_is_for_no_other_eyes(ledger: Ledger) -> None:
@@ -293,7 +340,6 @@ def test_trainers_that_spend_at_the_same_time_all_pay(ledger: Ledger) -> None:
         thread.join()
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
 
-    # Then each of their rounds is there, and the last has been told of all
+    # Then each of their rounds is there
     lines = ledger.lines()
     assert len({line.entry.key for line in lines}) == len(lines) == 25
-    assert lines[-1].epsilon == spent(ledger)
