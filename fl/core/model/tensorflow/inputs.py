@@ -36,6 +36,19 @@ class Inputs:
         """What `flatten` took apart, as the model takes it."""
         return tensors[0] if self._structure is None else keras.tree.pack_sequence_as(self._structure, tensors)
 
+    def blank(self, shape: Shape | None) -> list[Array]:
+        """One sample of zeros as `flatten` gives it; none where nothing tells its shape.
+
+        `shape` is that of the data's samples, where these are one array. Lengths that are open otherwise are 4.
+        """
+        if not self._shapes:
+            return [] if shape is None else self.flatten(np.zeros((1, *(length or 4 for length in shape))))
+        shapes = [shape] if shape is not None and len(self._shapes) == 1 else self._shapes
+        return [
+            np.zeros((1, *(length or 4 for length in one)), dtype)
+            for one, dtype in zip(shapes, self._dtypes, strict=True)
+        ]
+
     def fits(self, shape: Shape) -> None:
         """Raise `ModelError` unless samples of one array, of this shape without the batch's axis, fit."""
         if not self._shapes:

@@ -17,6 +17,7 @@ from fl.core.model.factory import Factory, factory_in
 from fl.core.model.tensorflow.inputs import Inputs
 from fl.core.model.tensorflow.loss import SampleLoss
 from fl.core.model.tensorflow.recipe import Recipe
+from fl.core.model.tensorflow.separate import Separation
 from fl.core.model.tensorflow.shapes import build_for, copy_weights, output_shape
 from fl.core.model.tensorflow.steps import Steps
 from fl.core.model.tensorflow.targets import Targets, predictions
@@ -173,7 +174,8 @@ class TensorflowModel(Model):
         if max_norm is None:
             flat = self._steps.gradient(x, y, self._sample_weights(batch, n_samples))
         else:
-            self.check_separate()
+            self._refuse_statistics()
+            self._separation.check(x)
             each = self._sample_weights(batch, n_samples)
             ones = np.ones(n_samples, weights.trainable.float_dtype) if each is None else each
             flat = self._steps.clipped_gradient(x, y, ones, Clipping(max_norm, per_tensor))
@@ -183,11 +185,9 @@ class TensorflowModel(Model):
 
     def check_separate(self) -> None:
         self._known()
-        if self._mixing:
-            raise ModelError(
-                f"gradients cannot be clipped sample by sample: layer {self._mixing[0]!r} computes with the statistics "
-                "of the batch; use buffers='frozen', or a layer such as GroupNormalization in its place"
-            )
+        self._refuse_statistics()
+        shape = None if self._data_info is None else self._data_info.input_shape
+        self._separation.check(self._inputs.blank(None if shape is None else tuple(shape[1:])))
 
     def apply_updates(self, updates: Vector) -> None:
         weights = self._known()
@@ -256,6 +256,7 @@ class TensorflowModel(Model):
         self._steps = Steps(
             self._model, self._weights, self._loss, self._inputs, device=self._device, jit=self._jit_compile
         )
+        self._separation = Separation(self._model, self._inputs, device=self._device)
         self._mixing = [layer.name for layer in changing(self._model)]
         self._fit_targets()
 
@@ -280,6 +281,13 @@ class TensorflowModel(Model):
         if self._weights is None:
             raise ModelError(f"{self.name} has no weights yet: call initialize with the data info first")
         return self._weights
+
+    def _refuse_statistics(self) -> None:
+        if self._mixing:
+            raise ModelError(
+                f"gradients cannot be clipped sample by sample: layer {self._mixing[0]!r} computes with the statistics "
+                "of the batch; use buffers='frozen', or a layer such as GroupNormalization in its place"
+            )
 
     def _sample_weights(self, batch: Batch, n_samples: int) -> Array | None:
         if batch.weights is None:

@@ -61,7 +61,7 @@ def changing(model: Any) -> list[Any]:
     """The layers that change statistics of their own when the model runs on a batch to learn from."""
     return [
         layer
-        for _, layer in _walk(model, names_are_given=False)
+        for layer in layers_of(model)
         if layer.trainable and any(variable.dtype in FLOATS for variable in layer._non_trainable_variables)  # noqa: SLF001  # as above
     ]
 
@@ -89,9 +89,14 @@ def generators(model: Any) -> list[Any]:
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
+def layers_of(model: Any) -> list[Any]:
+    """The model and every layer in it, however deep, each once."""
+    return [layer for _, layer in _walk(model, names_are_given=False)]
+
+
 def has_layer(model: Any, kind: type) -> bool:
     """Whether a layer of this class is anywhere in the model."""
-    return any(isinstance(layer, kind) for _, layer in _walk(model, names_are_given=False))
+    return any(isinstance(layer, kind) for layer in layers_of(model))
 
 
 class Weights:
