@@ -61,8 +61,10 @@ class Separation:
             return
 
     def _wrong(self, samples: list[Array], others: list[Array]) -> str | None:
-        """What the model does that it should not, in words."""
+        """What the model does that it should not, in words. Raises `ValueError` where outputs are not finite."""
         calls = self._calls(samples)
+        if not all(np.isfinite(array).all() for array in calls[-1].gave):
+            raise ValueError("what is not finite tells nothing of where it came from")
         guilty = _first_that_differs(calls, self._calls(samples), slice(None))
         if guilty is not None:
             return (
