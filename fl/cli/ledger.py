@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SHOWN: Final = 8
 """Digits of a fingerprint that people need to tell datasets apart."""
 COLUMNS: Final = (
-    "at", "dataset", "run", "round", "key", "noise_multiplier", "sample_rate", "steps", "delta", "accountant", "epsilon"
+    "at", "dataset", "run", "round", "purpose", "key",
+    "noise_multiplier", "sample_rate", "steps", "delta", "accountant", "epsilon",
 )  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def write_csv(lines: Sequence[Line], spent: Sequence[float], path: Path) -> None
             entry, paid = line.entry, line.entry.paid
             writer.writerow(
                 [
-                    *(entry.at, entry.dataset, entry.run, entry.round_, entry.key),
+                    *(entry.at, entry.dataset, entry.run, entry.round_, entry.purpose, entry.key),
                     *(paid.noise_multiplier, paid.sample_rate, paid.steps, line.delta, line.accountant, epsilon),
                 ]
             )
@@ -121,7 +122,7 @@ def _row(line: Line, epsilon: float, *, of_many: bool) -> tuple[str, ...]:
         entry.dataset[:SHOWN],
         plain(entry.run),
         str(entry.round_),
-        str(paid.steps),
+        str(paid.steps) if entry.purpose == "training" else "eval",
         f"{paid.noise_multiplier:.4g}",
         f"{paid.sample_rate:.3g}",
         f"{epsilon:.4g}{at}",

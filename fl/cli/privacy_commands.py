@@ -65,9 +65,9 @@ def ledger(
 ) -> None:
     """Show what a site has spent of its privacy: every round of every run, and epsilon so far on its dataset.
 
-    A round is in the ledger before it is trained; one that a crash cut short has been paid for. Datasets are known by
-    what is in them, and epsilon is of all runs on the same data together. Rounds that are counted by prv take a moment
-    each.
+    A round is in the ledger before it is trained; one that a crash cut short has been paid for. So is an evaluation
+    that has noise: "eval" in the place of steps. Datasets are known by what is in them, and epsilon is of all runs on
+    the same data together. Lines that are counted by prv take a moment each.
     """
     from fl.cli.ledger import show_ledger
 

@@ -54,15 +54,33 @@ class SitePrivacyConfig(Config):
     required: bool = False
     """Take part in runs with differential privacy only."""
     max_epsilon: Annotated[float, Field(gt=0)] | None = None
-    """What all runs together may spend on the training data; without it each run spends its own budget."""
+    """What all runs together may spend on the training data, and evaluations on those that they look at; without it
+    each run spends its own budget."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     """At which that is counted: well below 1 over the number of samples."""
     accountant: Literal["rdp", "prv", "gdp"] = "rdp"
     """How it is counted, whatever a run counts with."""
     share_loss: bool = True
-    """Send losses of evaluations, which have no noise."""
+    """Send losses of evaluations, which have no noise unless there is `metric_noise`."""
+    metric_noise: Annotated[float, Field(ge=0.01, le=1e6)] | None = None
+    """Noise multiplier of what an evaluation tells, losses and metrics together, in every run; needs `max_epsilon`.
+
+    Each evaluation is paid for from the ledger of the data that it looks at; when no more can be, nothing is told.
+    Metrics without a bound on what one sample adds (mse, mae, r2) are not told at all. Validation data have an account
+    of their own: whoever has samples in both datasets spends from both, so keep them apart by person."""
+    loss_bound: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    """What a sample's loss counts as at most, where evaluations have noise: they have as much more of it."""
     n_samples: Annotated[int, Field(ge=1)] | None = None
     """What is told in the place of the numbers of samples, by which averages weight sites; without it the truth."""
+
+    @model_validator(mode="after")
+    def _check_noise(self) -> Self:
+        if self.metric_noise is not None and self.max_epsilon is None:
+            raise ValueError(
+                "metric_noise: evaluations with noise are paid for, one by one: set max_epsilon, which is as far as "
+                "they may go"
+            )
+        return self
 
 
 class ClientConfig(Config):
@@ -92,10 +110,10 @@ class ClientConfig(Config):
 
     @model_validator(mode="after")
     def _check_sharing(self) -> Self:
-        if self.privacy.n_samples is not None and self.share_metrics:
+        if self.privacy.n_samples is not None and self.share_metrics and self.privacy.metric_noise is None:
             raise ValueError(
                 "privacy.n_samples: metrics of evaluations are sums over samples, which tell their true number: "
-                "set share_metrics = false with it"
+                "set share_metrics = false with it, or metric_noise"
             )
         return self
 

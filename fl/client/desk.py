@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from fl.client.disk import NoRoom
+from fl.client.evaluations import NoisyEvaluations, Secret
 from fl.client.learner import Data, Learner, Shared, shared_seed
 from fl.client.memory import Memory, OwnMemory
 from fl.client.privacy import Policy
 from fl.client.round_states import RecalledStates, RoundStates, StateFiles
-from fl.client.sharing import evaluation, samples_seen, told, unprotected
+from fl.client.sharing import evaluation, samples_seen, telling_of, told, unprotected
 from fl.core.dataset import Dataset
 from fl.core.device import DevicePolicy
 from fl.core.layout import Layout, Role
@@ -137,7 +138,18 @@ class Desk:
         folder = self._setup.state_path
         states = StateFiles(Path(folder)) if folder else self._recall(run)
         device = DevicePolicy(gpu=False) if spec.run.gpu is False else self._device
-        return Learner(spec, shared, self._data, seed=seed, run=run_key, device=device, states=states)
+        noisy = self._noisy(run)
+        return Learner(spec, shared, self._data, seed=seed, run=run_key, device=device, states=states, noisy=noisy)
+
+    def _noisy(self, run: str) -> NoisyEvaluations | None:
+        """How evaluations get noise, where the site says so: always from its own seed, whatever the run's is."""
+        telling = telling_of(self._setup)
+        if telling is None:
+            return None
+        return NoisyEvaluations(telling, self._policy(), Secret(run, self._setup.seed))
+
+    def _policy(self) -> Policy:
+        return Policy(self._accounts, time.time, _cap(self._setup))
 
     def _settle_privacy(self, request: PrivacyRequest) -> PrivacyReply:
         assert self._data is not None, "a trainer is set up before it is asked for anything"
@@ -149,9 +161,8 @@ class Desk:
             accountant=request.accountant,
             use_csprng=request.use_csprng,
         )
-        policy = Policy(self._accounts, time.time, _cap(self._setup))
         return write_terms(
-            self._learner.settle_privacy(options, policy, unprotected=unprotected(self._data, self._setup))
+            self._learner.settle_privacy(options, self._policy(), unprotected=unprotected(self._data, self._setup))
         )
 
     def _train(self, call: TrainerCall) -> TrainerAnswer:
@@ -231,7 +242,8 @@ class Desk:
     def _evaluate(self, call: TrainerCall) -> EvaluateReply:
         assert self._learner is not None, "a trainer is initialised before it evaluates"
         request = call.evaluate
-        result = self._learner.evaluate(self._weights(call, request.weights), counted=request.counted)
+        weights = self._weights(call, request.weights)
+        result = self._learner.evaluate(weights, counted=request.counted, round_=request.round)
         reply = evaluation(result, self._setup)
         reply.round, reply.weights_digest = request.round, request.weights.digest
         return reply

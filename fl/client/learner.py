@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from fl.client.privacy import Policy, PrivateRun, Start, Work
+from fl.client.evaluations import NOTHING, Look, NoisyEvaluations, untold
+from fl.client.privacy import Policy, PrivateRun, Start, Work, task_digest
 from fl.client.round_states import RoundStates
 from fl.core.compression import Feedback
 from fl.core.data_info import DataInfo
@@ -96,13 +97,19 @@ class Learner:
         run: str,
         device: DevicePolicy,
         states: RoundStates,
+        noisy: NoisyEvaluations | None = None,
     ) -> None:
-        """`seed`, `run` and the round's number are all that a round's randomness depends on."""
+        """`seed`, `run` and the round's number are all that a round's randomness depends on.
+
+        `noisy` says what evaluations tell; without it all, and no noise.
+        """
         self._spec = spec
         self._data = data
         self._seed = seed
         self._run = run
         self._states = states
+        self._noisy = noisy
+        self._task = task_digest(spec, shared.data_info, shared.fixed)
         self._model = Model.registry.get(spec.model.kind).from_config(spec.model.config)
         self._model.initialize(shared.data_info)
         self._model.update_device_policy(device)
@@ -132,6 +139,7 @@ class Learner:
         training = self._spec.run.training
         work = Work(
             run=self._run,
+            task=self._task,
             seed=self._seed,
             dataset=self._data.train,
             batching=training.batching,
@@ -144,7 +152,10 @@ class Learner:
         self._model.check_separate()
         self._model.compute_batch_gradients(self._data.train.take(slice(0, 2)), options.sclip_norm)
         self._private = private
-        return terms
+        if self._noisy is None:
+            return terms
+        hidden = tuple(map(untold, self._noisy.withheld(self._metrics)))
+        return replace(terms, warnings=terms.warnings + hidden, metric_noise=self._noisy.telling.noise_multiplier)
 
     @property
     def batch_size(self) -> int:
@@ -202,14 +213,20 @@ class Learner:
             self._at = round_
         return Trained(update, {name: _in_numpy(values) for name, values in told.items()}, result, payload)
 
-    def evaluate(self, weights: NumpyVector, *, counted: int = 0) -> EvaluateResult:
-        """Loss and metrics of `weights` on the held-out data.
+    def evaluate(self, weights: NumpyVector, *, counted: int = 0, round_: int = 0) -> EvaluateResult:
+        """Loss and metrics of `weights` on the held-out data; `NOTHING` where the site has noise to pay, and cannot.
 
         Raises `ModelError` for metrics that are not finite; a loss that is not is a result like others.
         """
         options = self._spec.run.evaluate
         self._go_back(counted)
         self._load(weights)
+        private = None
+        if self._noisy is not None:
+            look = Look(round_, self._task, weights, self._model.get_state(), self._data.held_out)
+            private = self._noisy.pay(look, self._model, self._metrics, private=self._private)
+            if private is None:
+                return NOTHING
         with _unwarned():
             result = evaluate_round(
                 self._model,
@@ -218,6 +235,7 @@ class Learner:
                 batching=Batching(options.batch_size, drop_remainder=options.drop_remainder),
                 effort=Effort(1, options.n_steps, options.timeout),
                 clock=time.monotonic,
+                private=private,
             )
         _check_metrics(result)
         return result

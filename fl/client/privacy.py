@@ -1,14 +1,15 @@
 """A private run at one site: how much noise it takes, and that every step is paid for before it is done."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from fl.client.disk import is_full, no_room
+from fl.core.data_info import DataInfo
 from fl.core.dataset import Dataset
 from fl.core.mergeable import Sum
 from fl.core.optimizer.aux import pack_aux
@@ -23,6 +24,7 @@ from fl.core.state import pack_state
 from fl.core.training import Batching, Effort
 from fl.core.vector import NumpyVector
 from fl.errors import BudgetSpent
+from fl.run.spec import RunSpec
 from fl.run.terms import Terms
 
 NOTHING: Final = ""
@@ -37,7 +39,18 @@ class Policy:
     clock: Callable[[], float]
     """Seconds since the epoch."""
     cap: Budget | None = None
-    """What all runs together may spend on the training data."""
+    """What all runs together may spend on one dataset."""
+
+    def spend(
+        self, entry: Entry, *, budget: Budget, planned: Spending | None = None, reserved: Sequence[Spending] = ()
+    ) -> None:
+        """Write it down. Raises `BudgetSpent` and `NoRoom`, and then it may not be done."""
+        try:
+            self.accounts.spend(entry, budget=budget, cap=self.cap, planned=planned, reserved=reserved)
+        except OSError as error:
+            if is_full(error):
+                raise no_room(Path(error.filename), error) from None
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,8 @@ class Work:
     """Who trains on what, how much and how often, in the whole of a run."""
 
     run: str
+    task: str
+    """A digest of what the run has in common."""
     seed: bytes
     """The site's own, which nobody else knows."""
     dataset: Dataset
@@ -90,7 +105,7 @@ class PrivateRun:
         before = [
             line.entry.paid
             for line in self._policy.accounts.lines()
-            if line.entry.dataset == self._dataset and line.entry.run != self._work.run
+            if line.entry.dataset == self._dataset and not self._is_own(line.entry)
         ]
         self._check_cap(before)
         options = self._options
@@ -105,12 +120,13 @@ class PrivateRun:
         options, work = self._options, self._work
         facts = RoundFacts(
             run=work.run,
+            task=work.task,
             round_=start.round_,
             counted=start.counted,
             dataset=self._dataset,
-            weights=_digest(start.weights),
-            state=_digest(pack_state(start.state)),
-            aux=_digest(pack_aux(start.aux)),
+            weights=digest(start.weights),
+            state=digest(pack_state(start.state)),
+            aux=digest(pack_aux(start.aux)),
             paid=self._of_round,
             sclip_norm=options.sclip_norm,
             secure=options.use_csprng,
@@ -124,18 +140,25 @@ class PrivateRun:
             key=key,
             paid=self._of_round,
         )
-        try:
-            self._policy.accounts.spend(entry, budget=options.budget, cap=self._policy.cap, planned=self._of_run)
-        except OSError as error:
-            if is_full(error):
-                raise no_room(Path(error.filename), error) from None
-            raise
+        self._policy.spend(entry, budget=options.budget, planned=self._of_run)
         noise = keyed_source(noise_key(work.seed, key), secure=options.use_csprng)
         return PrivateSteps(self._of_round, options.sclip_norm, noise), batches_generator(work.seed, key)
+
+    def unpaid(self, dataset: str) -> tuple[Spending, ...]:
+        """What the run is still to spend on a dataset, if it goes as it was planned."""
+        if dataset != self._dataset:
+            return ()
+        own = [line.entry.paid.steps for line in self._policy.accounts.lines() if self._is_own(line.entry)]
+        left = self._of_run.steps - sum(own)
+        return (replace(self._of_run, steps=left),) if left > 0 else ()
 
     def samples_of(self, n_steps: int) -> int:
         """How many samples so many steps see by expectation: how many they did see is the site's own business."""
         return round(n_steps * self._of_round.sample_rate * self._work.dataset.n_samples)
+
+    def _is_own(self, entry: Entry) -> bool:
+        """Whether it was paid for by this run's budget."""
+        return (entry.dataset, entry.run, entry.purpose) == (self._dataset, self._work.run, "training")
 
     def _check_cap(self, before: list[Spending]) -> None:
         cap = self._policy.cap
@@ -164,7 +187,12 @@ class PrivateRun:
         return tuple(found)
 
 
-def _digest(values: NumpyVector | None) -> str:
+def task_digest(spec: RunSpec, data_info: DataInfo, fixed: NumpyVector | None) -> str:
+    """Of what a run has in common, but for the weights of its rounds: another spec, say, is another task."""
+    return hashlib.sha256("\n".join((spec.to_json(), repr(data_info), digest(fixed))).encode()).hexdigest()
+
+
+def digest(values: NumpyVector | None) -> str:
     """Of names, kinds and shapes, and of all values."""
     if values is None:
         return NOTHING

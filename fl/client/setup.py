@@ -143,6 +143,8 @@ def new_setup(
         cap=cap,
         share_loss=privacy.share_loss,
         told_samples=privacy.n_samples,
+        metric_noise=privacy.metric_noise,
+        loss_bound=privacy.loss_bound,
     )
 
 

@@ -13,6 +13,7 @@ from fl.core.metrics.api import State
 from fl.core.metrics.mean import Loss
 from fl.core.model.api import Model
 from fl.core.optimizer import Optimizer
+from fl.core.privacy.evaluation import COUNT, TOTAL, WEIGHT, PrivateEvaluation
 from fl.core.privacy.private import PrivateSteps
 from fl.errors import ConfigError, DataError
 
@@ -127,14 +128,18 @@ def evaluate_round(
     clock: Clock,
     batching: Batching = EVALUATION,
     effort: Effort | None = None,
+    private: PrivateEvaluation | None = None,
 ) -> EvaluateResult:
     """Measure `model` on each sample once, in order, or until the effort is spent. `metrics` is reset first.
 
+    A `private` one looks at every sample, whatever the effort, and tells what it does with noise.
     Raises `ConfigError` for a batching that draws samples at random, `DataError` for data that does not fit.
     """
     if batching.shuffle or batching.poisson or batching.replacement:
         raise ConfigError("evaluation looks at each sample once and in order: leave shuffle, poisson, replacement out")
     effort = effort or Effort()
+    if private is not None:
+        batching, effort = private.batching(batching), Effort()
     metrics.reset()
     loss = Loss()
     start = clock()
@@ -142,13 +147,24 @@ def evaluate_round(
     for n_steps, batch in enumerate(in_order, start=1):
         raw = model.forward(batch)
         losses = model.loss_function(batch.y, raw)  # a missing target is the model's to refuse
-        metrics.update(batch.y, model.to_predictions(raw), batch.weights, losses=losses)
-        loss.update(batch.y, losses, batch.weights)
+        weights = batch.weights
+        if private is not None:
+            losses, weights = private.clip(losses, weights)
+        metrics.update(batch.y, model.to_predictions(raw), weights, losses=losses)
+        loss.update(batch.y, losses, weights)
         if effort.is_spent(n_epoch=0, n_steps=n_steps, seconds=clock() - start):
             break
     state = loss.get_state()
-    sums = (float(state["total"]), float(state["weight"]), int(state["n"]))
-    return EvaluateResult(*sums, metrics.get_state(), clock() - start)
+    sums = {COUNT: state["n"], TOTAL: state["total"], WEIGHT: state["weight"], **metrics.get_state()}
+    if private is not None:
+        sums = private.tell(sums)
+    return EvaluateResult(
+        loss_sum=float(sums[TOTAL]),
+        weight_sum=float(sums[WEIGHT]),
+        n_samples=int(sums[COUNT]),
+        metrics={key: sums[key] for key in metrics.get_state()},
+        seconds=clock() - start,
+    )
 
 
 def round_generator(seed: bytes, *, run: str, round_: int, purpose: str = "batches") -> np.random.Generator:

@@ -16,6 +16,8 @@ class Terms:
     unprotected: tuple[str, ...] = ()
     """What leaves the site without noise."""
     warnings: tuple[str, ...] = ()
+    metric_noise: float | None = None
+    """The noise multiplier of what each evaluation tells; None: it has no noise."""
 
 
 @dataclass(frozen=True, slots=True)

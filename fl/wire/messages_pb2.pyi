@@ -162,18 +162,20 @@ class PrivacyRequest(_message.Message):
     def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., sclip_norm: _Optional[float] = ..., accountant: _Optional[str] = ..., use_csprng: bool = ...) -> None: ...
 
 class PrivacyReply(_message.Message):
-    __slots__ = ("noise_multiplier", "planned_steps", "spent_epsilon", "unprotected", "warnings")
+    __slots__ = ("noise_multiplier", "planned_steps", "spent_epsilon", "unprotected", "warnings", "metric_noise")
     NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
     PLANNED_STEPS_FIELD_NUMBER: _ClassVar[int]
     SPENT_EPSILON_FIELD_NUMBER: _ClassVar[int]
     UNPROTECTED_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    METRIC_NOISE_FIELD_NUMBER: _ClassVar[int]
     noise_multiplier: float
     planned_steps: int
     spent_epsilon: float
     unprotected: _containers.RepeatedScalarFieldContainer[str]
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, noise_multiplier: _Optional[float] = ..., planned_steps: _Optional[int] = ..., spent_epsilon: _Optional[float] = ..., unprotected: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    metric_noise: float
+    def __init__(self, noise_multiplier: _Optional[float] = ..., planned_steps: _Optional[int] = ..., spent_epsilon: _Optional[float] = ..., unprotected: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., metric_noise: _Optional[float] = ...) -> None: ...
 
 class TrainRequest(_message.Message):
     __slots__ = ("round", "weights", "aux", "counted", "edition", "route")

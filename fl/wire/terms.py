@@ -19,6 +19,7 @@ def write_terms(terms: Terms) -> PrivacyReply:
         spent_epsilon=terms.spent_epsilon,
         unprotected=terms.unprotected,
         warnings=terms.warnings,
+        metric_noise=terms.metric_noise,
     )
 
 
@@ -29,6 +30,7 @@ def read_terms(reply: PrivacyReply) -> Terms:
         reply.spent_epsilon,
         tuple(reply.unprotected),
         tuple(reply.warnings),
+        reply.metric_noise if reply.HasField("metric_noise") else None,
     )
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fl.wire import messages_pb2 as fl_dot_wire_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66l/wire/trainer.proto\x12\nfluffle.v1\x1a\x16\x66l/wire/messages.proto\"\x87\x03\n\x0cTrainerSetup\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x12\n\ntrain_json\x18\x02 \x01(\t\x12\x12\n\nvalid_json\x18\x03 \x01(\t\x12\x15\n\rshare_metrics\x18\x04 \x01(\x08\x12\x0c\n\x04seed\x18\x05 \x01(\x0c\x12\x0b\n\x03gpu\x18\x06 \x01(\x08\x12\x10\n\x03idx\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x17\n\x0f\x61llow_factories\x18\t \x03(\t\x12\x14\n\x0c\x61llow_pickle\x18\n \x01(\x08\x12\x14\n\x07threads\x18\x0b \x01(\rH\x01\x88\x01\x01\x12\x13\n\x0bledger_path\x18\x0c \x01(\t\x12\x14\n\x0cprivate_only\x18\r \x01(\x08\x12#\n\x03\x63\x61p\x18\x0e \x01(\x0b\x32\x16.fluffle.v1.PrivacyCap\x12\x12\n\nshare_loss\x18\x0f \x01(\x08\x12\x19\n\x0ctold_samples\x18\x10 \x01(\x04H\x02\x88\x01\x01\x12\x12\n\nstate_path\x18\x08 \x01(\tB\x06\n\x04_idxB\n\n\x08_threadsB\x0f\n\r_told_samples\"@\n\nPrivacyCap\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\x12\x12\n\naccountant\x18\x03 \x01(\t\"#\n\x04Span\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xf4\x02\n\x0bTrainerCall\x12\x0b\n\x03run\x18\x01 \x01(\t\x12)\n\x05setup\x18\x02 \x01(\x0b\x32\x18.fluffle.v1.TrainerSetupH\x00\x12\'\n\x04init\x18\x03 \x01(\x0b\x32\x17.fluffle.v1.InitRequestH\x00\x12)\n\x05train\x18\x04 \x01(\x0b\x32\x18.fluffle.v1.TrainRequestH\x00\x12/\n\x08\x65valuate\x18\x05 \x01(\x0b\x32\x1b.fluffle.v1.EvaluateRequestH\x00\x12-\n\x07privacy\x18\x07 \x01(\x0b\x32\x1a.fluffle.v1.PrivacyRequestH\x00\x12\x31\n\x05spans\x18\x06 \x03(\x0b\x32\".fluffle.v1.TrainerCall.SpansEntry\x1a>\n\nSpansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.fluffle.v1.Span:\x02\x38\x01\x42\x06\n\x04\x63\x61ll\"\x89\x03\n\rTrainerAnswer\x12)\n\tdata_info\x18\x01 \x01(\x0b\x32\x14.fluffle.v1.DataInfoH\x00\x12%\n\x04init\x18\x02 \x01(\x0b\x32\x15.fluffle.v1.InitReplyH\x00\x12\'\n\x05train\x18\x03 \x01(\x0b\x32\x16.fluffle.v1.TrainReplyH\x00\x12-\n\x08\x65valuate\x18\x04 \x01(\x0b\x32\x19.fluffle.v1.EvaluateReplyH\x00\x12\"\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x11.fluffle.v1.ErrorH\x00\x12+\n\x07privacy\x18\x07 \x01(\x0b\x32\x18.fluffle.v1.PrivacyReplyH\x00\x12\x33\n\x05spans\x18\x06 \x03(\x0b\x32$.fluffle.v1.TrainerAnswer.SpansEntry\x1a>\n\nSpansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.fluffle.v1.Span:\x02\x38\x01\x42\x08\n\x06\x61nswerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66l/wire/trainer.proto\x12\nfluffle.v1\x1a\x16\x66l/wire/messages.proto\"\xc7\x03\n\x0cTrainerSetup\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x12\n\ntrain_json\x18\x02 \x01(\t\x12\x12\n\nvalid_json\x18\x03 \x01(\t\x12\x15\n\rshare_metrics\x18\x04 \x01(\x08\x12\x0c\n\x04seed\x18\x05 \x01(\x0c\x12\x0b\n\x03gpu\x18\x06 \x01(\x08\x12\x10\n\x03idx\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x17\n\x0f\x61llow_factories\x18\t \x03(\t\x12\x14\n\x0c\x61llow_pickle\x18\n \x01(\x08\x12\x14\n\x07threads\x18\x0b \x01(\rH\x01\x88\x01\x01\x12\x13\n\x0bledger_path\x18\x0c \x01(\t\x12\x14\n\x0cprivate_only\x18\r \x01(\x08\x12#\n\x03\x63\x61p\x18\x0e \x01(\x0b\x32\x16.fluffle.v1.PrivacyCap\x12\x12\n\nshare_loss\x18\x0f \x01(\x08\x12\x19\n\x0ctold_samples\x18\x10 \x01(\x04H\x02\x88\x01\x01\x12\x19\n\x0cmetric_noise\x18\x11 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\nloss_bound\x18\x12 \x01(\x01\x12\x12\n\nstate_path\x18\x08 \x01(\tB\x06\n\x04_idxB\n\n\x08_threadsB\x0f\n\r_told_samplesB\x0f\n\r_metric_noise\"@\n\nPrivacyCap\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\x12\x12\n\naccountant\x18\x03 \x01(\t\"#\n\x04Span\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xf4\x02\n\x0bTrainerCall\x12\x0b\n\x03run\x18\x01 \x01(\t\x12)\n\x05setup\x18\x02 \x01(\x0b\x32\x18.fluffle.v1.TrainerSetupH\x00\x12\'\n\x04init\x18\x03 \x01(\x0b\x32\x17.fluffle.v1.InitRequestH\x00\x12)\n\x05train\x18\x04 \x01(\x0b\x32\x18.fluffle.v1.TrainRequestH\x00\x12/\n\x08\x65valuate\x18\x05 \x01(\x0b\x32\x1b.fluffle.v1.EvaluateRequestH\x00\x12-\n\x07privacy\x18\x07 \x01(\x0b\x32\x1a.fluffle.v1.PrivacyRequestH\x00\x12\x31\n\x05spans\x18\x06 \x03(\x0b\x32\".fluffle.v1.TrainerCall.SpansEntry\x1a>\n\nSpansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.fluffle.v1.Span:\x02\x38\x01\x42\x06\n\x04\x63\x61ll\"\x89\x03\n\rTrainerAnswer\x12)\n\tdata_info\x18\x01 \x01(\x0b\x32\x14.fluffle.v1.DataInfoH\x00\x12%\n\x04init\x18\x02 \x01(\x0b\x32\x15.fluffle.v1.InitReplyH\x00\x12\'\n\x05train\x18\x03 \x01(\x0b\x32\x16.fluffle.v1.TrainReplyH\x00\x12-\n\x08\x65valuate\x18\x04 \x01(\x0b\x32\x19.fluffle.v1.EvaluateReplyH\x00\x12\"\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x11.fluffle.v1.ErrorH\x00\x12+\n\x07privacy\x18\x07 \x01(\x0b\x32\x18.fluffle.v1.PrivacyReplyH\x00\x12\x33\n\x05spans\x18\x06 \x03(\x0b\x32$.fluffle.v1.TrainerAnswer.SpansEntry\x1a>\n\nSpansEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.fluffle.v1.Span:\x02\x38\x01\x42\x08\n\x06\x61nswerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,17 +37,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINERANSWER_SPANSENTRY']._loaded_options = None
   _globals['_TRAINERANSWER_SPANSENTRY']._serialized_options = b'8\001'
   _globals['_TRAINERSETUP']._serialized_start=62
-  _globals['_TRAINERSETUP']._serialized_end=453
-  _globals['_PRIVACYCAP']._serialized_start=455
-  _globals['_PRIVACYCAP']._serialized_end=519
-  _globals['_SPAN']._serialized_start=521
-  _globals['_SPAN']._serialized_end=556
-  _globals['_TRAINERCALL']._serialized_start=559
-  _globals['_TRAINERCALL']._serialized_end=931
-  _globals['_TRAINERCALL_SPANSENTRY']._serialized_start=861
-  _globals['_TRAINERCALL_SPANSENTRY']._serialized_end=923
-  _globals['_TRAINERANSWER']._serialized_start=934
-  _globals['_TRAINERANSWER']._serialized_end=1327
-  _globals['_TRAINERANSWER_SPANSENTRY']._serialized_start=861
-  _globals['_TRAINERANSWER_SPANSENTRY']._serialized_end=923
+  _globals['_TRAINERSETUP']._serialized_end=517
+  _globals['_PRIVACYCAP']._serialized_start=519
+  _globals['_PRIVACYCAP']._serialized_end=583
+  _globals['_SPAN']._serialized_start=585
+  _globals['_SPAN']._serialized_end=620
+  _globals['_TRAINERCALL']._serialized_start=623
+  _globals['_TRAINERCALL']._serialized_end=995
+  _globals['_TRAINERCALL_SPANSENTRY']._serialized_start=925
+  _globals['_TRAINERCALL_SPANSENTRY']._serialized_end=987
+  _globals['_TRAINERANSWER']._serialized_start=998
+  _globals['_TRAINERANSWER']._serialized_end=1391
+  _globals['_TRAINERANSWER_SPANSENTRY']._serialized_start=925
+  _globals['_TRAINERANSWER_SPANSENTRY']._serialized_end=987
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainerSetup(_message.Message):
-    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "allow_factories", "allow_pickle", "threads", "ledger_path", "private_only", "cap", "share_loss", "told_samples", "state_path")
+    __slots__ = ("client", "train_json", "valid_json", "share_metrics", "seed", "gpu", "idx", "allow_factories", "allow_pickle", "threads", "ledger_path", "private_only", "cap", "share_loss", "told_samples", "metric_noise", "loss_bound", "state_path")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_JSON_FIELD_NUMBER: _ClassVar[int]
     VALID_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,8 @@ class TrainerSetup(_message.Message):
     CAP_FIELD_NUMBER: _ClassVar[int]
     SHARE_LOSS_FIELD_NUMBER: _ClassVar[int]
     TOLD_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    METRIC_NOISE_FIELD_NUMBER: _ClassVar[int]
+    LOSS_BOUND_FIELD_NUMBER: _ClassVar[int]
     STATE_PATH_FIELD_NUMBER: _ClassVar[int]
     client: str
     train_json: str
@@ -40,8 +42,10 @@ class TrainerSetup(_message.Message):
     cap: PrivacyCap
     share_loss: bool
     told_samples: int
+    metric_noise: float
+    loss_bound: float
     state_path: str
-    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., allow_factories: _Optional[_Iterable[str]] = ..., allow_pickle: bool = ..., threads: _Optional[int] = ..., ledger_path: _Optional[str] = ..., private_only: bool = ..., cap: _Optional[_Union[PrivacyCap, _Mapping]] = ..., share_loss: bool = ..., told_samples: _Optional[int] = ..., state_path: _Optional[str] = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., train_json: _Optional[str] = ..., valid_json: _Optional[str] = ..., share_metrics: bool = ..., seed: _Optional[bytes] = ..., gpu: bool = ..., idx: _Optional[int] = ..., allow_factories: _Optional[_Iterable[str]] = ..., allow_pickle: bool = ..., threads: _Optional[int] = ..., ledger_path: _Optional[str] = ..., private_only: bool = ..., cap: _Optional[_Union[PrivacyCap, _Mapping]] = ..., share_loss: bool = ..., told_samples: _Optional[int] = ..., metric_noise: _Optional[float] = ..., loss_bound: _Optional[float] = ..., state_path: _Optional[str] = ...) -> None: ...
 
 class PrivacyCap(_message.Message):
     __slots__ = ("epsilon", "delta", "accountant")

@@ -62,7 +62,7 @@ def client_told(client: Client) -> Told:
         away=client.away,
         failures=client.failures,
         last_failure=client.last_failure,
-        terms=client.terms and asdict(client.terms),
+        terms=client.terms and _filled(**asdict(client.terms)),
     )
 
 

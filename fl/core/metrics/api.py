@@ -57,6 +57,16 @@ class Metric(Registered, ABC, register=False):
     def compute(self, state: State) -> Result:
         """The metric's values; zeros for no samples."""
 
+    def bounds(self, *, loss: float) -> Mapping[str, float] | None:
+        """How much one sample can add to each field but "n", as a Euclidean norm; None where nobody can tell.
+
+        It holds for a weight from 0 to 1 and a loss from `-loss` to `loss`, whatever else the sample is. Noise can hide
+        a sample in what has such bounds alone, and a state that got some may have counts that are negative, or odd:
+        `compute` keeps to the range of its values all the same.
+        """
+        del loss
+        return None
+
     def update(self, y_true: Any, y_pred: Any, weights: Any = None) -> None:
         """Take in some samples; the first axis of each argument counts them. Raises `DataError`.
 
@@ -94,3 +104,8 @@ class Metric(Registered, ABC, register=False):
 def ratio(numerator: Array, denominator: Array) -> Array:
     """Element-wise, and 0 where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=np.asarray(denominator) != 0)
+
+
+def share(part: Array, whole: Array) -> Array:
+    """The ratio of a count to one that it is among: from 0 to 1, also where noise has driven them apart."""
+    return np.clip(ratio(part, np.maximum(whole, 0.0)), 0.0, 1.0)

@@ -1,12 +1,12 @@
 """Metrics of classes, all from one confusion matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fl.core.data_info import Label
-from fl.core.metrics.api import Metric, Result, State, ratio
+from fl.core.metrics.api import Metric, Result, State, share
 from fl.core.metrics.labels import classes, places, positives, score_each, scores_by_class
 from fl.core.vector import Array
 
@@ -30,6 +30,10 @@ class BinaryAccuracyPrecisionRecall(Metric):
     def zero(self) -> State:
         return {"n": np.zeros(()), "confusion": np.zeros((2, 2))}
 
+    def bounds(self, *, loss: float) -> Mapping[str, float]:
+        del loss
+        return {"confusion": 1.0}
+
     def measure(self, y_true: Array, y_pred: Array, weights: Array) -> State:
         predicted = score_each(self.name, y_pred) > self.thresh
         return {"confusion": _confusion(positives(self.name, y_true, self.label), predicted, weights, size=2)}
@@ -37,7 +41,7 @@ class BinaryAccuracyPrecisionRecall(Metric):
     def compute(self, state: State) -> Result:
         scores = _scores(state["confusion"])
         positive = {name: float(scores[name][1]) for name in ("precision", "recall", "f-score")}
-        return {"accuracy": _accuracy(state["confusion"]), **positive, "confusion": state["confusion"]}
+        return {"accuracy": _accuracy(state["confusion"]), **positive, "confusion": _counts(state["confusion"])}
 
 
 class ConfusionMatrix(Metric):
@@ -58,6 +62,10 @@ class ConfusionMatrix(Metric):
     def zero(self) -> State:
         return {"n": np.zeros(()), "confusion": np.zeros((len(self.labels), len(self.labels)))}
 
+    def bounds(self, *, loss: float) -> Mapping[str, float]:
+        del loss
+        return {"confusion": 1.0}
+
     def measure(self, y_true: Array, y_pred: Array, weights: Array) -> State:
         if y_pred.ndim == 2 and y_pred.shape[1] > 1:
             predicted = scores_by_class(self.name, y_pred, self.labels).argmax(axis=1)
@@ -67,7 +75,7 @@ class ConfusionMatrix(Metric):
         return {"confusion": _confusion(true, predicted, weights, size=len(self.labels))}
 
     def compute(self, state: State) -> Result:
-        return {"confusion": state["confusion"]}
+        return {"confusion": _counts(state["confusion"])}
 
 
 class MulticlassAccuracyPrecisionRecall(ConfusionMatrix):
@@ -81,7 +89,7 @@ class MulticlassAccuracyPrecisionRecall(ConfusionMatrix):
 
     def compute(self, state: State) -> Result:
         confusion = state["confusion"]
-        return {"accuracy": _accuracy(confusion), **_scores(confusion), "confusion": confusion}
+        return {"accuracy": _accuracy(confusion), **_scores(confusion), "confusion": _counts(confusion)}
 
 
 def _confusion(true: Array, predicted: Array, weights: Array, *, size: int) -> Array:
@@ -90,15 +98,20 @@ def _confusion(true: Array, predicted: Array, weights: Array, *, size: int) -> A
     return np.bincount(cells, weights, minlength=size * size).reshape(size, size)
 
 
+def _counts(confusion: Array) -> Array:
+    """For people, to whom less than nobody is nobody. Sums are better taken before, as noise averages out in them."""
+    return np.maximum(confusion, 0.0)
+
+
 def _accuracy(confusion: Array) -> float:
-    return float(ratio(np.trace(confusion), confusion.sum()))
+    return float(share(np.trace(confusion), confusion.sum()))
 
 
 def _scores(confusion: Array) -> dict[str, Array]:
     """Of each class: tp/(tp + fp), tp/(tp + fn) and 2·tp/(2·tp + fp + fn)."""
     hits, predicted, true = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
     return {
-        "precision": ratio(hits, predicted),
-        "recall": ratio(hits, true),
-        "f-score": ratio(2 * hits, predicted + true),
+        "precision": share(hits, predicted),
+        "recall": share(hits, true),
+        "f-score": share(2 * hits, predicted + true),
     }

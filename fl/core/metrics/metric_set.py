@@ -35,6 +35,11 @@ class MetricSet:
                 raise ConfigError(f"metric {metric.name!r} measures losses, and none were given")
             metric.update(y_true, losses if metric.of_losses else y_pred, weights)
 
+    def bounds(self, *, loss: float) -> dict[str, float]:
+        """How much one sample can add to each field of those metrics that have bounds (`Metric.bounds`)."""
+        found = {name: metric.bounds(loss=loss) or {} for name, metric in self.metrics.items()}
+        return {f"{name}/{field}": bound for name, bounds in found.items() for field, bound in bounds.items()}
+
     def get_state(self) -> State:
         states = {name: metric.get_state() for name, metric in self.metrics.items()}
         return {f"{name}/{field}": value for name, state in states.items() for field, value in state.items()}

@@ -1,12 +1,13 @@
 """The ROC curve of two classes, and the area under it."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fl.core.data_info import Label
-from fl.core.metrics.api import Metric, Result, State, ratio
+from fl.core.metrics.api import Metric, Result, State, share
 from fl.core.metrics.labels import positives, score_each
 from fl.core.vector import Array
 from fl.errors import ConfigError
@@ -53,6 +54,10 @@ class BinaryRocAUC(Metric):
         cells = len(self._thresholds) + 1
         return {"n": np.zeros(()), "positives": np.zeros(cells), "negatives": np.zeros(cells)}
 
+    def bounds(self, *, loss: float) -> Mapping[str, float]:
+        del loss
+        return {"positives": 1.0, "negatives": 1.0}
+
     def measure(self, y_true: Array, y_pred: Array, weights: Array) -> State:
         positive = positives(self.name, y_true, self.label)
         scores = score_each(self.name, y_pred).astype(np.float64)
@@ -69,13 +74,18 @@ class BinaryRocAUC(Metric):
         positive, negative = state["positives"][::-1], state["negatives"][::-1]
         hits, alarms = positive.cumsum(), negative.cumsum()
         right = negative @ (hits - positive / 2)
-        moves = (positive + negative > 0)[:-1]
+        moves = ((positive != 0) | (negative != 0))[:-1]
         return {
-            "roc_auc": float(ratio(right, hits[-1] * alarms[-1])),
+            "roc_auc": float(share(right, max(hits[-1], 0.0) * max(alarms[-1], 0.0))),
             "thresh": self._thresholds[::-1][moves],
-            "tpr": ratio(hits, hits[-1])[:-1][moves],
-            "fpr": ratio(alarms, alarms[-1])[:-1][moves],
+            "tpr": _rising(hits)[:-1][moves],
+            "fpr": _rising(alarms)[:-1][moves],
         }
+
+
+def _rising(counts: Array) -> Array:
+    """Of the last count, the share that each is; never less than before, also where noise has made counts negative."""
+    return np.asarray(np.maximum.accumulate(share(counts, counts[-1])))
 
 
 def _between(scale: float, lower: float, upper: float) -> Array:

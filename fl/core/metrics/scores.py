@@ -1,7 +1,8 @@
 """Metrics of the scores that a model gives to each class."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class LogLoss(_OfScores):
     """
 
     name = "log-loss"
+    largest: ClassVar[float | None] = -math.log(np.finfo(np.float64).eps)
+    """36, of probabilities in float64; of coarser ones it is less."""
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
         places_, probabilities = self.by_class(y_true, y_pred)
@@ -64,6 +67,7 @@ class TopKAccuracy(_OfScores):
     """
 
     name = "top-k-accuracy"
+    largest: ClassVar[float | None] = 1.0
 
     def __init__(self, k: int = 5, labels: Sequence[Label] | None = None) -> None:
         super().__init__(labels)

@@ -8,7 +8,7 @@ key, a round that differs in any of it draws anew, and `ledger.py` has it paid f
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +22,14 @@ class RoundFacts:
     """All that the gradients of a round are a function of, but for its randomness."""
 
     run: str
+    task: str
+    """A digest, as are others below: of what the run has in common, such as the model and its loss."""
     round_: int
     counted: int
     """The round after which the site's own state goes on."""
     dataset: str
     """Its fingerprint."""
     weights: str
-    """A digest, as are the next two."""
     state: str
     """Of what the site keeps from round to round: of its optimizer, its model, its compression."""
     aux: str
@@ -38,15 +39,43 @@ class RoundFacts:
     secure: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationFacts:
+    """All that an evaluation tells is a function of, but for its noise."""
+
+    run: str
+    task: str
+    """A digest, as are others below: of what the run has in common, such as the model and its metrics."""
+    dataset: str
+    """Its fingerprint."""
+    weights: str
+    state: str
+    """Of what the model keeps at the site."""
+    bounds: Mapping[str, float]
+    """Of the sums that are told."""
+    noise_multiplier: float
+
+
 def spending_key(seed: bytes, facts: RoundFacts) -> str:
     """What a round's spending is known by: 64 hex digits, which tell nothing of the secret `seed`."""
     paid = facts.paid
     parts = (
-        *(facts.run, str(facts.round_), str(facts.counted), facts.dataset, facts.weights, facts.state, facts.aux),
+        *(facts.run, facts.task, str(facts.round_), str(facts.counted)),
+        *(facts.dataset, facts.weights, facts.state, facts.aux),
         *(repr(float(paid.noise_multiplier)), repr(float(paid.sample_rate)), str(int(paid.steps))),
         *(repr(float(facts.sclip_norm)), str(bool(facts.secure)), __version__),
     )
     return _digest(seed, "spending", parts).hex()
+
+
+def evaluation_key(seed: bytes, facts: EvaluationFacts) -> str:
+    """What an evaluation's spending is known by, likewise: the same weights may be evaluated in several rounds."""
+    parts = (
+        *(facts.run, facts.task, facts.dataset, facts.weights, facts.state),
+        *(f"{key} {float(bound)!r}" for key, bound in facts.bounds.items()),
+        *(repr(float(facts.noise_multiplier)), __version__),
+    )
+    return _digest(seed, "evaluation", parts).hex()
 
 
 def noise_key(seed: bytes, key: str) -> bytes:

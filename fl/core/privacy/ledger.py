@@ -14,11 +14,11 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Literal, NoReturn, Protocol
 
 from fl.core.files import flush
 from fl.core.privacy.accounting import Spending, epsilon
@@ -32,10 +32,12 @@ FIRST: Final = hashlib.sha256(b"fluffle ledger 1").hexdigest().encode()
 SUM: Final = b',"sum":"'
 END: Final = b'"}'
 
+Purpose = Literal["training", "evaluation"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Steps that are about to be done."""
+    """Steps that are about to be done, or an evaluation."""
 
     at: float
     """Seconds since the epoch."""
@@ -46,6 +48,8 @@ class Entry:
     key: str
     """`keys.spending_key`: what is done again with the same key costs nothing."""
     paid: Spending
+    purpose: Purpose = "training"
+    """What a run's budget is for are its steps; evaluations are beside it, and count for the site's cap alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +68,19 @@ class Accounts(Protocol):
         """All of it, oldest first; none where nothing has been spent."""
 
     def spend(
-        self, entry: Entry, *, budget: Budget, cap: Budget | None = None, planned: Spending | None = None
+        self,
+        entry: Entry,
+        *,
+        budget: Budget,
+        cap: Budget | None = None,
+        planned: Spending | None = None,
+        reserved: Sequence[Spending] = (),
     ) -> Line:
-        """Pay for steps before they are done: `budget` is the whole run's, `cap` the site's for the dataset.
+        """Pay for what is about to be done: `budget` is the run's for that purpose, `cap` the site's for the dataset.
 
         What has the same key and was paid for already is free. `planned` is all that the run is to spend: a round of a
-        run that keeps to a plan within its limits costs no accounting. Raises `BudgetSpent`, and then nothing is paid.
+        run that keeps to a plan within its limits costs no accounting. What is `reserved` is not paid yet, and must be
+        possible afterwards within the cap. Raises `BudgetSpent`, and then nothing is paid.
         """
 
 
@@ -83,11 +94,17 @@ class MemoryLedger:
         return list(self._lines)
 
     def spend(
-        self, entry: Entry, *, budget: Budget, cap: Budget | None = None, planned: Spending | None = None
+        self,
+        entry: Entry,
+        *,
+        budget: Budget,
+        cap: Budget | None = None,
+        planned: Spending | None = None,
+        reserved: Sequence[Spending] = (),
     ) -> Line:
         line = next((line for line in self._lines if line.entry.key == entry.key), None)
         if line is None:
-            _check_limits(self._lines, entry, budget, cap, planned)
+            _check_limits(self._lines, entry, _Limits(budget, cap, planned, tuple(reserved)))
             line = Line(entry=entry, delta=budget.delta, accountant=budget.accountant)
             self._lines.append(line)
         return line
@@ -121,7 +138,13 @@ class Ledger:
         return list(self._parse(content).lines)
 
     def spend(
-        self, entry: Entry, *, budget: Budget, cap: Budget | None = None, planned: Spending | None = None
+        self,
+        entry: Entry,
+        *,
+        budget: Budget,
+        cap: Budget | None = None,
+        planned: Spending | None = None,
+        reserved: Sequence[Spending] = (),
     ) -> Line:
         _cost([planned or entry.paid], budget)  # imports what others need not wait for
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -132,7 +155,7 @@ class Ledger:
                 os.ftruncate(handle, len(known.whole))
             line = next((line for line in known.lines if line.entry.key == entry.key), None)
             if line is None:
-                _check_limits(known.lines, entry, budget, cap, planned)
+                _check_limits(known.lines, entry, _Limits(budget, cap, planned, tuple(reserved)))
                 line = Line(entry=entry, delta=budget.delta, accountant=budget.accountant)
                 text = _sealed(line, known.sum)
                 self._append(handle, text)
@@ -171,7 +194,7 @@ class Ledger:
 
     def _refuse(self, why: str) -> NoReturn:
         raise ConfigError(
-            f"{self.path}: {why}; nothing is trained privately here until the file is back as it was. "
+            f"{self.path}: {why}; nothing is paid for here until the file is back as it was. "
             "Removing it forgets what has been spent on this site's data"
         )
 
@@ -188,18 +211,29 @@ def epsilons(lines: Iterable[Line]) -> list[float]:
     return found
 
 
-def _check_limits(
-    lines: Iterable[Line], entry: Entry, budget: Budget, cap: Budget | None, planned: Spending | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    budget: Budget
+    cap: Budget | None
+    planned: Spending | None
+    reserved: tuple[Spending, ...]
+
+
+def _check_limits(lines: Iterable[Line], entry: Entry, limits: _Limits) -> None:
     """Raises `BudgetSpent`."""
     same = [line.entry for line in lines if line.entry.dataset == entry.dataset]
-    own = [*(one.paid for one in same if one.run == entry.run), entry.paid]
-    others = [one.paid for one in same if one.run != entry.run]
-    end = own if planned is None else _at_the_end(own, planned)
-    _check(own, end, budget, entry, f"run {entry.run!r} would have spent", "its budget is")
-    if cap is not None:
-        who = f"all runs on dataset {entry.dataset[:12]} would have spent"
-        _check([*others, *own], [*others, *end], cap, entry, who, "this site's cap is")
+    own = [*(one.paid for one in same if _same_budget(one, entry)), entry.paid]
+    end = own if limits.planned is None else _at_the_end(own, limits.planned)
+    if limits.cap is not None:
+        besides = [*(one.paid for one in same if not _same_budget(one, entry)), *limits.reserved]
+        planned = "and the steps that are planned, " if limits.reserved else ""
+        who = f"{planned}all runs on dataset {entry.dataset[:12]} would have spent"
+        _check([*besides, *own], [*besides, *end], limits.cap, entry, who, "this site's cap is")
+    _check(own, end, limits.budget, entry, f"run {entry.run!r} would have spent", "its budget is")
+
+
+def _same_budget(one: Entry, other: Entry) -> bool:
+    return (one.run, one.purpose) == (other.run, other.purpose)
 
 
 def _at_the_end(own: list[Spending], planned: Spending) -> list[Spending]:
@@ -215,9 +249,12 @@ def _check(spent: list[Spending], end: list[Spending], limit: Budget, entry: Ent
         return
     found = _cost(spent, limit)
     if found > limit.epsilon:
+        when, outcome = f"after {entry.paid.steps} steps of round {entry.round_}", "none of them are done"
+        if entry.purpose == "evaluation":
+            when, outcome = f"with the evaluation of round {entry.round_}", "it is not done"
         raise BudgetSpent(
-            f"after {entry.paid.steps} steps of round {entry.round_}, {who} epsilon={_above(found, limit.epsilon)} at "
-            f"delta={limit.delta} by {limit.accountant}, and {whose} {limit.epsilon}: none of them are done",
+            f"{when}, {who} epsilon={_above(found, limit.epsilon)} at delta={limit.delta} by {limit.accountant}, "
+            f"and {whose} {limit.epsilon}: {outcome}",
             epsilon=found,
             limit=limit.epsilon,
         )
@@ -239,6 +276,7 @@ def _sealed(line: Line, before: bytes) -> bytes:
         "dataset": entry.dataset,
         "run": entry.run,
         "round": entry.round_,
+        "purpose": entry.purpose,
         "key": entry.key,
         "noise_multiplier": float(paid.noise_multiplier),
         "sample_rate": float(paid.sample_rate),
@@ -259,6 +297,7 @@ def _line_of(fields: dict[str, Any]) -> Line:
         round_=fields["round"],
         key=fields["key"],
         paid=paid,
+        purpose=fields.get("purpose", "training"),  # all there was at first
     )
     return Line(entry=entry, delta=fields["delta"], accountant=fields["accountant"])
 

@@ -229,6 +229,7 @@ def test_a_round_that_only_time_ends_has_no_number_of_steps() -> None:
 
 FACTS: dict[str, Any] = {
     "run": "run",
+    "task": "t",
     "round_": 3,
     "counted": 2,
     "dataset": "d",
@@ -241,6 +242,7 @@ FACTS: dict[str, Any] = {
 }
 CHANGES: list[dict[str, Any]] = [
     {"run": "run2"},
+    {"task": "u"},
     {"round_": 4},
     {"counted": 1},
     {"dataset": "e"},
