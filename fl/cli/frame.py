@@ -183,10 +183,10 @@ def _privacy(view: View) -> list[RenderableType]:
 def _trains_privately(client: str, terms: Terms) -> str:
     left = f"; without noise leave: {'; '.join(terms.unprotected)}" if terms.unprotected else ""
     before = f", epsilon {terms.spent_epsilon:.3g} spent by earlier runs" if terms.spent_epsilon else ""
-    noisy = "" if terms.metric_noise is None else f", {terms.metric_noise:g} for each evaluation"
+    noisy = "" if terms.metric_noise is None else f" and {terms.metric_noise:.3g} for each evaluation"
     return (
         f"{client} trains privately: noise multiplier {terms.noise_multiplier:.3g} for {terms.planned_steps} steps"
-        f"{before}{noisy}{left}"
+        f"{noisy}{before}{left}"
     )
 
 

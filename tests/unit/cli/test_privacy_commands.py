@@ -92,6 +92,19 @@ def test_the_ledger_is_shown_with_a_line_for_each_round(spent: list[Line], tmp_p
     assert "\x1b" not in "".join(shown)
 
 
+def test_an_evaluation_is_shown_as_one(tmp_path: Path) -> None:
+    paid = Entry(
+        at=1e9, dataset="c" * 64, run="lungs", round_=7, key="it", paid=Spending(2.0, 1.0, 1), purpose="evaluation"
+    )
+    Ledger(tmp_path / NAME).spend(paid, budget=BUDGET)
+
+    shown = fluffle("ledger", tmp_path, "--csv", tmp_path / "out.csv").stdout.splitlines()
+
+    assert shown[1].split()[3:-1] == ["lungs", "7", "eval", "2", "1"]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["purpose"] for row in csv.DictReader(file)] == ["evaluation"]
+
+
 def test_epsilons_that_are_at_different_deltas_say_at_which(spent: list[Line], tmp_path: Path) -> None:
     other = Entry(at=1e9, dataset="c" * 64, run="lungs", round_=1, key="other", paid=STEPS)
     Ledger(tmp_path / NAME).spend(other, budget=Budget(100.0, 1e-6))

@@ -168,7 +168,7 @@ PRIVATE = [
     *beginning()[:3],
     ClientsReady(
         ("ann", "ben"),
-        terms=(("ann", Terms(1.234, 30, 0.0, ("losses", "metrics"))), ("ben", Terms(2.5, 30, 0.75))),
+        terms=(("ann", Terms(1.234, 30, 0.0, ("losses", "metrics"))), ("ben", Terms(2.5, 30, 0.75, metric_noise=4.0))),
     ),
 ]
 
@@ -177,7 +177,8 @@ def test_a_private_run_says_how_every_site_trains_and_what_leaves_it_all_the_sam
     said = "\n".join(log_of(PRIVATE, of=PRIVATE_SPEC))
 
     assert "ann trains privately: noise multiplier 1.23 for 30 steps; without noise leave: losses; metrics" in said
-    assert "ben trains privately: noise multiplier 2.5 for 30 steps, epsilon 0.75 spent by earlier runs" in said
+    assert "ben trains privately: noise multiplier 2.5 for 30 steps and 4 for each evaluation, epsilon 0.75 " in said
+    assert "epsilon 0.75 spent by earlier runs" in said
 
 
 def test_the_screen_of_a_private_run_says_what_it_keeps_to() -> None:

@@ -1,9 +1,11 @@
 """The ledger: what it adds up to, and that no crash makes it say less than was spent."""
 
+import hashlib
 import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,21 @@ import pytest
 
 from fl.core.privacy import accounting
 from fl.core.privacy.accounting import Spending, epsilon
-from fl.core.privacy.ledger import Entry, Ledger, epsilons
+from fl.core.privacy.ledger import END, FIRST, SUM, Entry, Ledger, epsilons
 from fl.core.privacy.options import ACCOUNTANTS, Budget
 from fl.errors import BudgetSpent, ConfigError
 
 STEPS = Spending(2.0, 0.1, 20)
+EVALUATED = Spending(5.0, 1.0, 1)
 AMPLE = Budget(100.0, 1e-5)
 
 
 def entry(round_: int = 1, *, run: str = "run-a", dataset: str = "data", paid: Spending = STEPS) -> Entry:
     return Entry(at=1e9 + round_, dataset=dataset, run=run, round_=round_, key=f"{run} {round_}", paid=paid)
+
+
+def evaluation(round_: int = 1, *, paid: Spending = EVALUATED) -> Entry:
+    return replace(entry(round_, paid=paid), key=f"evaluation {round_}", purpose="evaluation")
 
 
 def cost(*spendings: Spending, budget: Budget = AMPLE) -> float:
@@ -97,6 +104,41 @@ def test_the_site_caps_what_all_runs_spend_on_a_dataset(ledger: Ledger) -> None:
         ledger.spend(entry(1, run="run-b"), budget=AMPLE, cap=cap)
     # And it may go on with other data
     ledger.spend(entry(1, run="run-b", dataset="other"), budget=AMPLE, cap=cap)
+
+
+def test_evaluations_are_beside_the_budget_of_a_runs_steps(ledger: Ledger) -> None:
+    # Given a budget of what two rounds cost, and an evaluation that is paid by the cap
+    budget = Budget(cost(STEPS, STEPS), AMPLE.delta)
+    first = ledger.spend(evaluation(), budget=AMPLE, cap=AMPLE)
+    # When the run spends its budget, then it may do so to the end, and all of it is counted together
+    for round_ in (1, 2):
+        ledger.spend(entry(round_), budget=budget, cap=AMPLE)
+    lines = Ledger(ledger.path).lines()
+    assert lines[0] == first
+    assert epsilons(lines)[-1] == cost(EVALUATED, STEPS, STEPS) > budget.epsilon
+
+
+def test_an_evaluation_leaves_what_is_reserved(ledger: Ledger) -> None:
+    # Given a cap that would do for two evaluations, or for one and the steps that are planned
+    cap = Budget(cost(EVALUATED, STEPS), AMPLE.delta)
+    assert cost(EVALUATED, EVALUATED) < cap.epsilon
+    ledger.spend(evaluation(1), budget=cap, cap=cap, reserved=[STEPS])
+    # When there is to be another
+    with pytest.raises(
+        BudgetSpent, match=r"with the evaluation of round 2, and the steps that are planned, .* would .*it is not done"
+    ):
+        ledger.spend(evaluation(2), budget=cap, cap=cap, reserved=[STEPS])
+    # Then the steps can be done
+    ledger.spend(entry(2), budget=cap, cap=cap)
+
+
+def test_lines_of_a_ledger_that_knew_no_evaluations_are_of_training(ledger: Ledger) -> None:
+    line = ledger.spend(entry(), budget=AMPLE)
+    body = ledger.path.read_bytes().partition(SUM)[0].replace(b'"purpose":"training",', b"")
+    checksum = hashlib.sha256(FIRST + body).hexdigest().encode()
+    ledger.path.write_bytes(body + SUM + checksum + END + b"\n")
+
+    assert Ledger(ledger.path).lines() == [line]
 
 
 @pytest.mark.parametrize("accountant", ACCOUNTANTS)
