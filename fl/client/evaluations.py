@@ -8,10 +8,11 @@ from fl.client.privacy import Policy, PrivateRun, digest
 from fl.core.dataset import Dataset
 from fl.core.metrics import MetricSet
 from fl.core.model import Model
+from fl.core.privacy.accounting import epsilon
 from fl.core.privacy.evaluation import PrivateEvaluation, Telling
 from fl.core.privacy.keys import EvaluationFacts, evaluation_key, noise_key
 from fl.core.privacy.ledger import Entry
-from fl.core.privacy.noise import keyed_source
+from fl.core.privacy.noise import KEY_BYTES, keyed_source
 from fl.core.state import pack_state
 from fl.core.training import EvaluateResult
 from fl.core.vector import NumpyVector
@@ -55,6 +56,9 @@ class NoisyEvaluations:
 
     def __init__(self, telling: Telling, policy: Policy, secret: Secret) -> None:
         assert policy.cap is not None, "a site that pays for evaluations has a cap"
+        # whoever lacks a package that counting and noise take hears of it before the run begins
+        epsilon([telling.spending], delta=policy.cap.delta, accountant=policy.cap.accountant)
+        keyed_source(bytes(KEY_BYTES), secure=True)
         self.telling = telling
         self._policy = policy
         self._cap = policy.cap

@@ -45,7 +45,8 @@ class FederatedClient:
     allow: AllowConfig | Mapping[str, Any] = field(default_factory=dict)
     """What models that come with a run may execute here: `factories`, such as "mylab.nets:*", and `pickle`."""
     privacy: SitePrivacyConfig | Mapping[str, Any] = field(default_factory=dict)
-    """What these data may be used for: `required`, `max_epsilon`, `delta`, `accountant`, `share_loss`, `n_samples`."""
+    """What these data may be used for: `required`, `max_epsilon`, `delta`, `accountant`, `share_loss`, `n_samples`, and
+    `metric_noise` with its `loss_bound`."""
     state: str | Path | None = None
     """Folder for what must survive a restart; default: ~/.local/state/fluffle/<name>."""
 

@@ -94,6 +94,21 @@ def test_a_round_from_other_weights_has_other_noise_and_is_paid_for_again() -> N
     assert len(site.accounts.lines()) == 2
 
 
+def test_a_round_of_another_spec_has_other_noise_and_is_paid_for_again() -> None:
+    """Otherwise whoever initialises a run twice could take the noise off."""
+    # Given one spec and another of the same noise, and samples that pull at no weight in either
+    accounts, data = MemoryLedger(), Data(InMemoryDataset(np.zeros((N, D)), np.zeros(N)))
+    spec = a_spec(lrate=1)
+    model = spec.model.model_copy(update={"config": {**spec.model.config, "loss": "huber"}})
+    one, other = (Site(each, data, accounts) for each in (spec, spec.model_copy(update={"model": model})))
+    assert one.terms.noise_multiplier == other.terms.noise_multiplier
+    # When both train the same round from the same weights
+    updates = [site.update(1, site.start).flat for site in (one, other)]
+    # Then
+    assert not np.any(updates[0] == updates[1])
+    assert len(accounts.lines()) == 2
+
+
 def test_another_seed_is_other_noise() -> None:
     updates = [Site(a_spec(), regression(0, N), MemoryLedger(), seed=seed * 32).learner for seed in (b"a", b"b")]
     start = Site(a_spec(), regression(0, N), MemoryLedger()).start
