@@ -109,7 +109,8 @@ class Learner:
         self._run = run
         self._states = states
         self._noisy = noisy
-        self._task = task_digest(spec, shared.data_info, shared.fixed)
+        pays = spec.run.privacy is not None or noisy is not None
+        self._task = task_digest(spec, shared.data_info, shared.fixed) if pays else ""
         self._model = Model.registry.get(spec.model.kind).from_config(spec.model.config)
         self._model.initialize(shared.data_info)
         self._model.update_device_policy(device)
