@@ -16,7 +16,7 @@ class PrivacyConfig(Config):
     """
 
     budget: tuple[float, float]
-    """(epsilon, delta) for each sample of a site in all steps of the run; delta well below 1 over the number of samples.
+    """(epsilon, delta) for each sample of a site in all steps of a run; delta well below 1 over the number of samples.
 
     Evaluations are the sites' own business: they say what these tell without noise, or pay for noise beside it."""
     sclip_norm: float

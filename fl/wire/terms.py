@@ -1,6 +1,7 @@
 """Terms of privacy as they travel, in replies and in the log."""
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from fl.errors import BadMessage
@@ -36,17 +37,13 @@ def read_terms(reply: PrivacyReply) -> Terms:
 
 def vet_terms(reply: PrivacyReply) -> Terms:
     """A client's terms, for the log. Raises `BadMessage` for what no site says."""
-    if not 0 < reply.noise_multiplier < math.inf:
-        raise BadMessage(f"noise_multiplier is {reply.noise_multiplier}, which is no noise")
+    terms = read_terms(reply)
+    for what, noise in (("noise_multiplier", terms.noise_multiplier), ("metric_noise", terms.metric_noise)):
+        if noise is not None and not 0 < noise < math.inf:
+            raise BadMessage(f"{what} is {noise}, which is no noise")
     if not reply.spent_epsilon >= 0:  # infinite where an accountant has no bound
         raise BadMessage(f"spent_epsilon is {reply.spent_epsilon}, which nobody can have spent")
     for name, texts in (("unprotected", reply.unprotected), ("warnings", reply.warnings)):
         if len(texts) > MOST_TOLD:
             raise BadMessage(f"{len(texts)} {name}: at most {MOST_TOLD} are read")
-    return Terms(
-        reply.noise_multiplier,
-        reply.planned_steps,
-        reply.spent_epsilon,
-        tuple(map(words, reply.unprotected)),
-        tuple(map(words, reply.warnings)),
-    )
+    return replace(terms, unprotected=tuple(map(words, terms.unprotected)), warnings=tuple(map(words, terms.warnings)))

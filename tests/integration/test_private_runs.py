@@ -300,6 +300,10 @@ def of_no_number(reply: PrivacyReply) -> None:
     reply.noise_multiplier = math.nan
 
 
+def of_metrics_without_noise(reply: PrivacyReply) -> None:
+    reply.metric_noise = 0.0
+
+
 def with_negative_spending(reply: PrivacyReply) -> None:
     reply.spent_epsilon = -1.0
 
@@ -313,6 +317,7 @@ def without_end(reply: PrivacyReply) -> None:
     [
         (without_noise, "noise_multiplier is 0.0"),
         (of_no_number, "noise_multiplier is nan"),
+        (of_metrics_without_noise, "metric_noise is 0.0"),
         (with_negative_spending, "spent_epsilon is -1.0"),
         (without_end, "1000 unprotected"),
     ],
