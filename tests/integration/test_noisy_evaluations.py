@@ -16,7 +16,7 @@ from fl.client.site import Site
 from fl.client.state import StateDirectory
 from fl.core.dataset import InMemoryDataset
 from fl.core.privacy.accounting import Spending, epsilon
-from fl.core.privacy.ledger import Ledger, Line
+from fl.core.privacy.ledger import Ledger, Line, epsilons
 from fl.core.vector import Array
 from fl.main.embedded import run_embedded
 from fl.main.outcome import Outcome
@@ -146,7 +146,7 @@ async def test_every_evaluation_is_in_the_ledger_of_the_data_that_it_looks_at(me
     assert {(line.entry.paid, line.entry.purpose, line.entry.dataset) for line in spent} == {
         (ONE, "evaluation", valid.fingerprint())
     }
-    assert [line.epsilon for line in spent] == pytest.approx([cost(*[ONE] * n) for n in (1, 2, 3)])
+    assert epsilons(spent) == pytest.approx([cost(*[ONE] * n) for n in (1, 2, 3)])
 
 
 async def test_when_the_cap_is_reached_nothing_more_is_told_and_the_run_goes_on(
@@ -168,7 +168,7 @@ async def test_when_the_cap_is_reached_nothing_more_is_told_and_the_run_goes_on(
         assert (one.loss == ant.loss) == (number > 2)
         assert (values(one)["binary-classif/n"] == N) == (number > 2)
     assert len(lines(tmp_path, "bee")) == 2
-    assert lines(tmp_path, "bee")[-1].epsilon <= cap["max_epsilon"]
+    assert epsilons(lines(tmp_path, "bee"))[-1] <= cap["max_epsilon"]
     assert sum("with the evaluation of round 3, all runs on dataset" in message for message in caplog.messages) == 1
     assert not any("round 4" in message for message in caplog.messages)
 
@@ -253,6 +253,6 @@ async def test_evaluations_on_the_training_data_are_counted_with_the_steps_and_n
 
     spent = lines(tmp_path, "ant")
     assert [line.entry.purpose for line in spent] == ["training", "evaluation"] * 3
-    assert spent[-1].epsilon == pytest.approx(cost(*(line.entry.paid for line in spent)))
+    assert epsilons(spent)[-1] == pytest.approx(cost(*(line.entry.paid for line in spent)))
     steps = [line.entry.paid for line in spent if line.entry.purpose == "training"]
-    assert 0.99 * 8.0 < cost(*steps) <= 8.0 < spent[-1].epsilon
+    assert 0.99 * 8.0 < cost(*steps) <= 8.0 < epsilons(spent)[-1]

@@ -18,7 +18,7 @@ from fl.client.round_states import RecalledStates
 from fl.core.dataset import InMemoryDataset
 from fl.core.device import DevicePolicy
 from fl.core.model import Model
-from fl.core.privacy.ledger import Accounts, Ledger, MemoryLedger
+from fl.core.privacy.ledger import Accounts, Ledger, MemoryLedger, epsilons
 from fl.core.vector import NumpyVector
 from fl.errors import BudgetSpent, ConfigError
 from fl.run.spec import RunSpec
@@ -129,7 +129,7 @@ def test_nothing_is_trained_beyond_the_budget_and_nothing_is_paid_then() -> None
         site.learner.train(2, weights - update, counted=1)
     # Then
     assert [line.entry.round_ for line in site.accounts.lines()] == [1, 1]
-    assert max(line.epsilon for line in site.accounts.lines()) <= 3.0
+    assert max(epsilons(site.accounts.lines())) <= 3.0
 
 
 @pytest.mark.parametrize("use_csprng", [False, True])
