@@ -5,6 +5,7 @@ without noise (Mironov 2012). Secure sources give sums of four normal numbers, w
 (Holohan & Braghin 2021; what Opacus does in its secure mode).
 """
 
+import hashlib
 import os
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -54,6 +55,18 @@ def keyed_source(key: bytes, *, secure: bool) -> NormalSource:
     if secure:
         return SecureNormal(_keystream(key))
     return np.random.Generator(np.random.PCG64(int.from_bytes(key, "little")))
+
+
+def hashed_source(key: bytes) -> NormalSource:
+    """Secure noise that is the same for the same key, from SHAKE-256, which takes no package that workers may lack."""
+    calls = 0
+
+    def draw(size: int) -> bytes:
+        nonlocal calls
+        block, calls = key + calls.to_bytes(8, "little"), calls + 1
+        return hashlib.shake_256(block).digest(size)
+
+    return SecureNormal(draw)
 
 
 def gaussian(source: NormalSource, layout: Layout, std: float) -> NumpyVector:
