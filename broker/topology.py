@@ -77,6 +77,11 @@ def run_log(run_id: str) -> str:
     return f"fl.run.{run_id}.log"
 
 
+def secret_stream(run_id: str) -> str:
+    """What only workers may read: where the randomness of a run comes from that others must not know."""
+    return f"fl.run.{run_id}.secret"
+
+
 def weights_stream(run_id: str, round_: int, writer: str) -> str:
     """Weights of a round. `writer` keeps a half-written stream of a dead leader apart from its successor's."""
     return f"fl.run.{run_id}.w.{round_}.{writer}"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from secrets import token_bytes
 from typing import Final
 from uuid import uuid4
 
@@ -31,6 +32,7 @@ from fl.main.simulation_crowd import Crowd, Unable, VirtualClient
 from fl.main.simulation_sums import TrainingSum, as_received, reply_of
 from fl.main.simulation_vectors import VectorStore
 from fl.run.asking import enough
+from fl.run.central_rules import unprotected
 from fl.run.commands import Append, Close, Command, CompleteWeights, Fold, SendInit, SendRound, SetTimer, Sweep
 from fl.run.ending import fail
 from fl.run.events import (
@@ -51,6 +53,7 @@ from fl.run.events import (
     Trouble,
     WeightsCompleted,
 )
+from fl.run.releases import SECRET_BYTES, planned
 from fl.run.spec import RunSpec, weights_compression_of
 from fl.run.state import RunState
 from fl.run.step import LOGIC_VERSION, resume, step
@@ -68,14 +71,17 @@ def simulate(
     *,
     weights: NumpyVector | None = None,
     run: str | None = None,
+    secret: bytes | None = None,
     on_event: Callable[[Happened], None] = lambda _: None,
 ) -> Outcome:
     """Run `spec` to its end with these clients, from `weights` where the model does not make its own.
 
     `on_event` hears of each record. A run that fails, as where the model does not fit the data, says why in its
-    outcome. Raises `ConfigError` for one that waits for more clients than there are.
+    outcome. One that is centrally private is the same again for the same name and `secret` only. Raises `ConfigError`
+    for one that waits for more clients than there are.
     """
-    simulation = Simulation(spec, clients, weights=weights, run=run or f"{spec.name}-{uuid4().hex[:6]}")
+    name = run or f"{spec.name}-{uuid4().hex[:6]}"
+    simulation = Simulation(spec, clients, weights=weights, run=name, secret=secret)
     return simulation.play(on_event)
 
 
@@ -83,13 +89,19 @@ class Simulation:
     """The leader of one simulated run."""
 
     def __init__(
-        self, spec: RunSpec, clients: Iterable[VirtualClient], *, weights: NumpyVector | None, run: str
+        self,
+        spec: RunSpec,
+        clients: Iterable[VirtualClient],
+        *,
+        weights: NumpyVector | None,
+        run: str,
+        secret: bytes | None = None,
     ) -> None:
         alone = {"patience": 0.0, "shards": 1}  # nobody can come back, and nobody shares the work
-        spec = spec.model_copy(update={"run": spec.run.model_copy(update=alone)})
+        spec = planned(spec.model_copy(update={"run": spec.run.model_copy(update=alone)}))
         self._crowd = Crowd(spec, clients, run=run)
         self._vectors = VectorStore()
-        self._state = RunState(run, spec)
+        self._state = RunState(run, spec, secret=secret or token_bytes(SECRET_BYTES))
         if weights is not None:
             fixed = weights.select(Role.FIXED)
             self._state = replace(
@@ -161,34 +173,44 @@ class Simulation:
         spec = self._state.spec
         aux = self._put_aux(Optimizer.from_config(spec.optim.server_opt))
         if self._state.weights is not None:
-            sent, _ = self._put_sent(self._vectors.get(self._state.weights))
-            return WeightsCompleted(command.data_info, self._state.weights, aux, sent)
+            first = self._vectors.get(self._state.weights)
+            return self._started(command, first, self._state.weights, aux)
         try:
             weights = Model.registry.get(spec.model.kind).initial_weights(spec.model.config, command.data_info)
         except FluffleError as error:
             return StartFailed(str(error))
         if weights is None:
             return StartFailed(f"a model of kind {spec.model.kind!r} needs initial weights: give the run some")
+        return self._started(command, weights, self._vectors.put(weights), aux)
+
+    def _started(
+        self, command: CompleteWeights, weights: NumpyVector, known: Parcel, aux: Parcel | None
+    ) -> WeightsCompleted | StartFailed:
+        why_not = unprotected(weights.layout) if self._state.spec.run.central_privacy is not None else None
+        if why_not is not None:
+            return StartFailed(why_not)
         sent, _ = self._put_sent(weights)
-        return WeightsCompleted(command.data_info, self._vectors.put(weights), aux, sent)
+        return WeightsCompleted(command.data_info, known, aux, sent)
 
     def _trained(self, command: Fold) -> Folded:
-        assert self._sum is not None, "a round is added up before it is folded"
+        total, self._sum = self._sum or self._new_sum(), None
         with _blaming_parts():
             optimizer = Optimizer.from_config(self._state.spec.optim.server_opt)
             if self._state.server_state is not None:
                 optimizer.set_state(unpack_state(self._vectors.get(self._state.server_state)))
             assert self._state.weights is not None, "a round starts from weights"
             before = self._vectors.get(self._state.weights)
-            weights, note = self._sum.weights_after(before, optimizer, round_=command.round)
+            clip_norm = total.protect(self._state, round_=command.round)
+            weights, note = total.weights_after(before, optimizer, round_=command.round)
             sent, why_not = self._put_sent(weights)
             return Folded(
-                tuple(self._sum.results),
+                tuple(total.results),
                 weights=self._vectors.put(weights),
                 sent_weights=sent,
                 server_state=self._vectors.put(pack_state(optimizer.get_state())),
                 aux=self._put_aux(optimizer),
                 note="; ".join(filter(None, (note, why_not))),
+                clip_norm=clip_norm,
             )
 
     def _evaluated(self, command: Fold) -> Folded:
@@ -298,15 +320,20 @@ class Simulation:
         """What makes a client train in the open round."""
         state, weights, vectors = self._state, self._base, self._vectors
         round_, counted = state.trained + 1, state.counted
-        in_order = state.spec.run.sampling.take is None
-        asked = state.open.opened.participants if state.open is not None else ()
-        self._sum = total = TrainingSum(state.spec, weights.layout, asked=asked, in_order=in_order)
+        self._sum = total = self._new_sum()
         aux = {} if state.aux is None else as_received(vectors.get(state.aux), weights.layout)
 
         def train(name: str) -> None:
             total.take(name, self._crowd.train(name, round_, weights, counted=counted.get(name, 0), aux=aux))
 
         return train
+
+    def _new_sum(self) -> TrainingSum:
+        """Of the open round; nobody is in it as long as nobody has trained."""
+        state = self._state
+        in_order = state.spec.run.sampling.take is None
+        asked = state.open.opened.participants if state.open is not None else ()
+        return TrainingSum(state, self._base.layout, asked=asked, in_order=in_order)
 
     def _evaluator(self) -> Callable[[str], None]:
         """What makes a client evaluate the weights."""

@@ -11,8 +11,9 @@ from fl.core.optimizer.aux import pack_aux, unpack_aux
 from fl.core.training import EvaluateResult
 from fl.core.vector import NumpyVector
 from fl.run.events import ClientResult
-from fl.run.spec import RunSpec, compression_of
-from fl.server.fold import NOBODY_TRAINED, AuxFold, aggregator_of, finite, updated
+from fl.run.spec import compression_of
+from fl.run.state import RunState
+from fl.server.fold import NOBODY_TRAINED, AuxFold, finite, protect, round_aggregator, updated
 from fl.wire.messages_pb2 import EvaluateReply
 from fl.wire.tensors import inline
 
@@ -20,11 +21,11 @@ from fl.wire.tensors import inline
 class TrainingSum:
     """The open training round: what has come of it is added up in the order of the clients' names."""
 
-    def __init__(self, spec: RunSpec, layout: Layout, *, asked: Iterable[str], in_order: bool) -> None:
+    def __init__(self, state: RunState, layout: Layout, *, asked: Iterable[str], in_order: bool) -> None:
         """`in_order`: clients come in the order of their names; else what they send is held until the end."""
         asked = tuple(asked)
-        self._fold = fold_in_blocks(aggregator_of(spec), layout, asked)
-        self._compression = compression_of(spec)
+        self._fold = fold_in_blocks(round_aggregator(state), layout, asked)
+        self._compression = compression_of(state.spec)
         self._trainable = layout.select(Role.TRAINABLE)
         self._in_order = in_order
         self._held: dict[str, Trained] = {}
@@ -39,14 +40,22 @@ class TrainingSum:
         else:
             self._held[client] = trained
 
+    def protect(self, state: RunState, *, round_: int) -> float | None:
+        """Add noise where there is to be some, once all have come; returns the clip norm of the next round likewise."""
+        self._add_held()
+        return protect(self._fold, state.secret, run=state.run, round_=round_)
+
     def weights_after(self, weights: NumpyVector, optimizer: Optimizer, *, round_: int) -> tuple[NumpyVector, str]:
         """The next weights, and a note where there is something to tell. Raises `RunFailed` for what is no number."""
-        for client in sorted(self._held):
-            self._add(client, self._held.pop(client))
+        self._add_held()
         update = self._fold.finish()
         if update is None:
             return weights, NOBODY_TRAINED
         return finite(updated(weights, update, optimizer, aux=self._aux.total(), round_=round_), round_), ""
+
+    def _add_held(self) -> None:
+        for client in sorted(self._held):
+            self._add(client, self._held.pop(client))
 
     def _add(self, client: str, trained: Trained) -> None:
         done, update = trained.result, trained.update

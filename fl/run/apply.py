@@ -83,7 +83,15 @@ def _lead(state: RunState, leader: str) -> RunState:
     if state.open is not None and state.open.opened.kind is Kind.TRAIN:
         round_ = state.open.opened.round
         asked_by[round_] = (*asked_by[round_], leader)
-    return replace(state, leader=leader, fallen=fallen, asked_by=asked_by, seen=Seen())
+    closed = state.open is not None and state.open.closed is not None
+    released = state.released + (closed and _is_noised(state))
+    return replace(state, leader=leader, fallen=fallen, asked_by=asked_by, released=released, seen=Seen())
+
+
+def _is_noised(state: RunState) -> bool:
+    """Whether the open round ends with a sum that is counted (`releases.py`)."""
+    training = state.open is not None and state.open.opened.kind is Kind.TRAIN
+    return training and state.spec.run.central_privacy is not None
 
 
 def _written(state: RunState) -> int | None:
@@ -120,7 +128,7 @@ def _open(state: RunState, record: RoundOpened) -> RunState:
     asked_by = state.asked_by if record.kind is Kind.EVALUATE else _asked_by_also(state, record.round)
     return replace(
         state,
-        open=OpenRound(record),
+        open=OpenRound(record, n_ready=len(state.ready)),
         clients=clients,
         asked_by=asked_by,
         paused=None,
@@ -143,7 +151,11 @@ def _close(state: RunState, clients: tuple[str, ...]) -> RunState:
     parts = by_block(state.open.opened, clients)
     summed = {block: names for block, names in state.seen.summed.items() if parts.get(block) == names}
     return replace(
-        state, open=replace(state.open, closed=clients), paused=None, seen=replace(state.seen, summed=summed)
+        state,
+        open=replace(state.open, closed=clients),
+        paused=None,
+        released=state.released + _is_noised(state),
+        seen=replace(state.seen, summed=summed),
     )
 
 
@@ -183,6 +195,7 @@ def _commit_training(state: RunState, record: RoundCommitted) -> RunState:
         counted={**state.counted, **dict.fromkeys((one.client for one in record.participants), record.round)},
         clients=_after_round(state, record),
         trained=record.round,
+        clip_norm=record.clip_norm,
         open=None,
         paused=None,
         waited_s=0.0,

@@ -15,6 +15,8 @@ from fl.run.state import RunState
 
 def participants(state: RunState, kind: Kind, round_: int) -> tuple[str, ...]:
     """Whom this round asks, in the order of their names. Raises `ConfigError` for a sampler that chooses wrongly."""
+    if state.spec.run.central_privacy is not None and kind is Kind.TRAIN:
+        return _by_chance(state, round_)
     ready = state.ready
     n_asked = how_many(state.spec, kind, len(ready))
     if n_asked == len(ready):
@@ -26,9 +28,21 @@ def participants(state: RunState, kind: Kind, round_: int) -> tuple[str, ...]:
     return tuple(sorted(chosen))
 
 
+def _by_chance(state: RunState, round_: int) -> tuple[str, ...]:
+    """Each that is ready with the same probability, whatever the others do: Poisson sampling, by the run's secret.
+
+    Accounting for it holds only where nobody else can tell who is asked.
+    """
+    assert state.secret, "whoever leads a centrally private run has its secret"
+    rng = round_generator(state.secret, run=state.run, round_=round_, purpose="clients by chance")
+    return tuple(name for name in state.ready if rng.random() < state.spec.run.sampling.clients)
+
+
 def how_many(spec: RunSpec, kind: Kind, n_ready: int) -> int:
-    """Clients that a round asks, where so many could be asked."""
+    """Clients that a round asks, where so many could be asked; at most, where each is asked by chance."""
     run = spec.run
+    if run.central_privacy is not None and kind is Kind.TRAIN:
+        return n_ready
     share = run.sampling.clients if kind is Kind.TRAIN else run.evaluate.clients
     least = run.min_replies if isinstance(run.min_replies, int) else 1
     return min(max(count(share, n_ready), least), n_ready)
@@ -50,12 +64,19 @@ def asked_next(state: RunState, round_: int) -> tuple[str, ...]:
     if not evaluates and round_ >= state.spec.run.rounds:
         return ()
     ready = state.ready
+    if not evaluates and state.spec.run.central_privacy is not None and state.spec.run.sampling.clients < 1:
+        return ()
     asks_all = how_many(state.spec, Kind.EVALUATE if evaluates else Kind.TRAIN, len(ready)) == len(ready)
     return ready if asks_all else ()
 
 
 def needed(spec: RunSpec, opened: RoundOpened) -> int:
-    """Replies without which this round cannot be committed."""
+    """Replies without which this round cannot be committed.
+
+    None are needed where its sum gets noise: whether it is committed would tell how many there were.
+    """
+    if spec.run.central_privacy is not None and opened.kind is Kind.TRAIN:
+        return 0
     return count(spec.run.min_replies, len(opened.participants))
 
 

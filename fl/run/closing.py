@@ -3,8 +3,9 @@
 from fl.run.asking import enough, needed
 from fl.run.commands import Append, Command, Fold
 from fl.run.dealing import by_block, is_dealt
-from fl.run.ending import listing, too_few
-from fl.run.events import Cause, ClientsReady, Note, RoundClosed
+from fl.run.ending import end, listing, too_few
+from fl.run.events import Cause, ClientsReady, Note, RoundClosed, Status
+from fl.run.releases import SPENT, is_noised, is_spent
 from fl.run.state import OpenRound, Phase, RunState
 
 
@@ -44,13 +45,19 @@ def missing(state: RunState, asked: tuple[str, ...]) -> tuple[Note, ...]:
 
 
 def _sum_up(state: RunState, open_: OpenRound, answered: tuple[str, ...]) -> tuple[Command, ...]:
-    """Combine the replies; where shards have them, settle whose they are, and then wait for all their sums."""
+    """Combine the replies; where shards have them, settle whose they are, and then wait for all their sums.
+
+    That is settled also where the sum gets noise: another leader makes the same sum then, with the same noise.
+    """
     opened = open_.opened
-    if not is_dealt(state.spec, opened):
+    if not (is_dealt(state.spec, opened) or is_noised(state.spec, opened)):
         return (Fold(opened.kind, opened.round, answered),)
-    if open_.closed != answered:
+    settled = open_.closed == answered
+    if is_spent(state, more=0 if settled else 1):
+        return (Append((end(state, Status.FINISHED, f"{SPENT} in round {opened.round}, which is left out"),)),)
+    if not settled:
         return (Append((RoundClosed(opened.round, answered),)),)
-    if state.seen.summed.keys() != by_block(opened, answered).keys():
+    if is_dealt(state.spec, opened) and state.seen.summed.keys() != by_block(opened, answered).keys():
         return ()
     return (Fold(opened.kind, opened.round, answered),)
 

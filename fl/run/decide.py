@@ -350,5 +350,6 @@ def _on_folded(state: RunState, event: Folded) -> tuple[Command, ...]:
         note=event.note,
         aux=event.aux,
         sent_weights=event.sent_weights,
+        clip_norm=event.clip_norm,
     )
     return (Append((committed, following(apply(state, committed)))),)

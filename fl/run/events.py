@@ -144,7 +144,8 @@ class RoundOpened:
 class RoundClosed:
     """Whose updates are to be in the sum of the open training round, where shards make it.
 
-    Another such record takes its place, as where one of these updates proves unusable.
+    Another such record takes its place, as where one of these updates proves unusable. In a centrally private run every
+    training round has one.
     """
 
     round: int
@@ -168,6 +169,8 @@ class RoundCommitted:
     """What the clients' optimizers are sent in the next training round."""
     sent_weights: Parcel | None = None
     """The weights as clients get them, where they are compressed."""
+    clip_norm: float | None = None
+    """The bound on updates in the next training round, where it follows their norms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +372,7 @@ class Folded:
     note: str = ""
     aux: Parcel | None = None
     sent_weights: Parcel | None = None
+    clip_norm: float | None = None
 
 
 Input = (

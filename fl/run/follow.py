@@ -42,6 +42,7 @@ from fl.run.events import (
     StillWaiting,
     Timer,
 )
+from fl.run.releases import SPENT, is_spent
 from fl.run.state import Phase, RunState
 
 LAST_WORD_S: Final = 5.0
@@ -63,7 +64,7 @@ def effects(state: RunState, record: Record) -> tuple[Command, ...]:
         case ClientsReady():
             return _after_ready(state)
         case RoundOpened():
-            return (*request(state), sweep(state))
+            return (*request(state), sweep(state), *close_when_complete(state))  # by chance nobody may be asked
         case RoundCommitted():
             return (Release(), *_set_aside(state, record))
         case ClientsOut():
@@ -195,6 +196,8 @@ def following(state: RunState) -> Record:
         return end(state, Status.FINISHED, f"early stopping after round {state.trained}")
     if state.trained >= run.rounds and not evaluates:
         return end(state, Status.FINISHED, f"all {run.rounds} rounds done")
+    if is_spent(state) and not evaluates:
+        return end(state, Status.FINISHED, f"{SPENT} after round {state.trained}")
     least = fewest(state.spec, state.trained)
     if len(state.ready) < least:
         lost = listing(state.lacking)

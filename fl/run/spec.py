@@ -11,6 +11,8 @@ from fl.core.compression import Compression, Uncompressed
 from fl.core.registry import options_of
 from fl.core.training import Batching, Effort
 from fl.errors import ConfigError
+from fl.run.central import CentralPrivacyConfig
+from fl.run.central_rules import exchanges, objections
 from fl.run.config import Config, builds_parts, unknown_key
 from fl.run.optim import OptimConfig
 from fl.run.parts import Plugin, as_plugin
@@ -232,6 +234,9 @@ class RunConfig(Config):
     privacy: PrivacyConfig | None = None
     """Differential privacy of each sample at the sites; without it there is none. Batches are drawn by Poisson sampling
     then, whatever `training` says of shuffling, and by each site's own secret seed."""
+    central_privacy: CentralPrivacyConfig | None = None
+    """Differential privacy of each client as a whole, at the server; without it there is none. All clients count the
+    same then, and are asked by chance."""
     gpu: bool | None = None
     """false: compute on CPUs, also where there is a GPU; without it, or true, each site's own policy holds."""
 
@@ -325,6 +330,14 @@ class RunSpec(Config):
                     f"shards = {self.run.shards} with the aggregator {by.name!r}, which makes no sum that several "
                     "workers could share: leave shards out, or use averaging, sum or gradient-masked-averaging"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_central_privacy(self, info: ValidationInfo) -> Self:
+        if self.run.central_privacy is not None:
+            told = [*objections(self.run, self.optim), *(exchanges(self.optim) if builds_parts(info) else ())]
+            if told:
+                raise ValueError("; ".join(f"central_privacy with {one}" for one in told))
         return self
 
     def to_json(self) -> str:

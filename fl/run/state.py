@@ -59,7 +59,9 @@ class OpenRound:
 
     opened: RoundOpened
     closed: tuple[str, ...] | None = None
-    """Whose updates are to be in the sum, once that is settled, in rounds that shards sum."""
+    """Whose updates are to be in the sum, once that is settled, in rounds that shards sum, or whose sum gets noise."""
+    n_ready: int = 0
+    """Clients that could have been asked when it was opened."""
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -149,6 +151,12 @@ class RunState:
     """Leaders that may have left half-written bulk."""
     asked_by: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Who led each training round that updates may be left of: the last committed one, and the one after it."""
+    clip_norm: float | None = None
+    """The bound on updates in the next training round, where it follows their norms."""
+    released: int = 0
+    """Sums that leaders may have let others see, in a centrally private run."""
+    secret: bytes = field(default=b"", repr=False)
+    """What noise and the choice of clients come from in such a run; its log does not tell it."""
     waited_s: float = 0.0
     """How long what is awaited has been, as far as that was logged."""
     out: Mapping[str, Note] = field(default_factory=dict)

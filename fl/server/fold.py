@@ -3,23 +3,29 @@
 Nothing here depends on when or how often a reply arrived, or on who folds: the same replies give the same bits.
 """
 
+import hmac
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from fl.core.aggregator import Aggregator
+from fl.core.aggregator import Aggregator, Fold
 from fl.core.aggregator.blocks import blocks
+from fl.core.aggregator.private import PrivateAveraging, PrivateSum
+from fl.core.aggregator.weighted import PartwiseFold
 from fl.core.compression import Compression
 from fl.core.layout import Layout
 from fl.core.mergeable import PartwiseSum, Sum
 from fl.core.metrics import MetricSet
 from fl.core.optimizer import Optimizer
+from fl.core.privacy.noise import hashed_source
 from fl.core.vector import Array, NumpyVector, Role, chunks
 from fl.errors import RunFailed
 from fl.run.events import ClientResult, MetricValue
+from fl.run.releases import privacy_of_sum
 from fl.run.spec import RunSpec
+from fl.run.state import RunState
 from fl.wire.messages_pb2 import EvaluateReply
 from fl.wire.tensors import read_inline
 
@@ -29,6 +35,26 @@ NOBODY_TRAINED = "no client took a step that counts: the weights stay as they we
 def aggregator_of(spec: RunSpec) -> Aggregator:
     plugin = spec.optim.aggregator
     return Aggregator.registry.get(plugin.name).from_config(plugin.config)
+
+
+def round_aggregator(state: RunState) -> Aggregator:
+    """Of the open training round: that of the spec, or one that clips for noise."""
+    privacy = privacy_of_sum(state)
+    return aggregator_of(state.spec) if privacy is None else PrivateAveraging(privacy)
+
+
+def protect(fold: Fold, secret: bytes, *, run: str, round_: int) -> float | None:
+    """Add noise to a sum that is to have some, in place: once, when all updates are in it.
+
+    It comes from a key of the run's secret and of the sum itself: the same sum again tells nothing more, and no two
+    others share their noise. Returns the clip norm of the next round, where it follows the norms of updates.
+    """
+    total = fold.sum() if isinstance(fold, PartwiseFold) else None
+    if not isinstance(total, PrivateSum):
+        return None
+    place = f"noise of {run} round {round_} ".encode()
+    total.add_noise(hashed_source(hmac.digest(secret, place + total.digest(), "sha256")))
+    return total.next_clip_norm() if total.privacy.adaptive is not None else None
 
 
 def metrics_of(spec: RunSpec) -> MetricSet:

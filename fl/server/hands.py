@@ -87,6 +87,8 @@ class Hands:
     async def withdraw(self, state: RunState) -> None:
         """Leave nothing behind but what the log, of which `state` is all, refers to."""
         await self._shelf.withdraw(state)
+        if state.ended is not None and state.spec.run.central_privacy is not None:
+            await self.session.delete(topology.secret_stream(state.run))
 
     async def _perform_one(self, state: RunState, command: Command, cause: Letter | None) -> RunState:
         match command:
@@ -176,6 +178,8 @@ class Hands:
         await asyncio.gather(*(delivery.ack() for delivery in held))
 
     async def _close(self, state: RunState) -> None:
+        if state.spec.run.central_privacy is not None:
+            await self.session.delete(topology.secret_stream(state.run))
         for queue in topology.queues_of(state.run, state.spec.run.shards):
             await self.session.delete(queue)
         await announce_end(self.session, state, sender=self._leader, now=self._clock())

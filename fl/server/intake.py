@@ -17,8 +17,9 @@ from fl.core.optimizer.aux import unpack_aux
 from fl.core.vector import Array, TakeFloats, chunks
 from fl.errors import BadMessage
 from fl.run.events import ClientResult
-from fl.run.spec import RunSpec, compression_of
-from fl.server.fold import AuxFold, aggregator_of
+from fl.run.spec import compression_of
+from fl.run.state import RunState
+from fl.server.fold import AuxFold, round_aggregator
 from fl.wire.bulk import INLINE_BYTES, fetch, pour
 from fl.wire.messages_pb2 import TrainReply
 
@@ -42,8 +43,9 @@ class Intake:
     intake reads the others again.
     """
 
-    def __init__(self, session: Session, spec: RunSpec, layout: Layout, *, asked: Iterable[str]) -> None:
+    def __init__(self, session: Session, state: RunState, layout: Layout, *, asked: Iterable[str]) -> None:
         """`asked` are all whom the round, or the part of it that is summed here, may have updates of."""
+        spec = state.spec
         self._session = session
         self._layout = layout
         self._is_bulk = compression_of(spec).nbytes(layout) > INLINE_BYTES
@@ -51,7 +53,7 @@ class Intake:
         self._server_opt = spec.optim.server_opt
         self._compression = compression_of(spec)
         asked = tuple(asked)
-        self.fold = fold_in_blocks(aggregator_of(spec), layout, asked)
+        self.fold = fold_in_blocks(round_aggregator(state), layout, asked)
         self.aux = AuxFold(asked)
         self.results: list[ClientResult] = []
 

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.base import Delivery, Session, Subscription
 from broker.errors import BrokerError, SubscriptionLost
@@ -21,6 +21,7 @@ from fl.server.letters import Letter, open_letter, read_event, sender_of
 from fl.server.post import Item, Post, QueueGone
 from fl.server.quarantine import Quarantine
 from fl.server.run_log import Deposed, RunLog, RunOver
+from fl.server.secret import secret_of
 from fl.server.spool import Spool, Spooled
 from fl.server.sums import SumLost
 from fl.tasks import together
@@ -59,6 +60,8 @@ async def lead(
     log = seat.log.bind(run=submitted.run)
     start = LeaderStarted(leader, seat.worker, seat.logic_version)
     run_log, state = await RunLog.take_over(seat.session, empty(submitted), start, clock=seat.clock)
+    if submitted.spec.run.central_privacy is not None and state.ended is None:
+        state = replace(state, secret=await secret_of(seat.session, submitted.run))
     log.info("leading", leader=leader, phase=state.phase.value, round=state.trained)
     spool = Spool(log)
     post = Post(seat.session, deliveries, spool=spool, gone_after_s=submitted.spec.run.gone_after)

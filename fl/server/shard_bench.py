@@ -152,7 +152,7 @@ class ShardBench:
     async def _new_intake(self, block: Block, state: RunState) -> Intake:
         assert state.weights is not None, "a round starts from weights"
         layout = read_layout(open_parcel(state.weights).layout)
-        return await in_thread(partial(Intake, self._session, state.spec, layout, asked=block.members))
+        return await in_thread(partial(Intake, self._session, state, layout, asked=block.members))
 
 
 def _place(block: Block, state: RunState) -> Place:

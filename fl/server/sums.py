@@ -16,8 +16,8 @@ from fl.core.optimizer.aux import pack_aux, unpack_aux
 from fl.core.vector import NumpyVector
 from fl.errors import BadMessage
 from fl.run.events import ClientResult
-from fl.run.spec import RunSpec
-from fl.server.fold import aggregator_of, merged
+from fl.run.state import RunState
+from fl.server.fold import merged, round_aggregator
 from fl.server.intake import Intake
 from fl.wire.bulk import INLINE_BYTES, fetch, pour
 from fl.wire.messages_pb2 import BlockSummed
@@ -89,8 +89,8 @@ async def write_sum(session: Session, intake: Intake, place: Place) -> BlockSumm
 class RunningSum:
     """Adds up the sums of blocks, in their order: one accumulator, into which each is read part by part."""
 
-    def __init__(self, session: Session, spec: RunSpec, layout: Layout) -> None:
-        fold = aggregator_of(spec).start(layout)
+    def __init__(self, session: Session, state: RunState, layout: Layout) -> None:
+        fold = round_aggregator(state).start(layout)
         assert isinstance(fold, AccumulatingFold), "a spec with shards has an aggregator that sums"
         self._session = session
         self._fold = fold

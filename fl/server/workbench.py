@@ -23,12 +23,13 @@ from fl.core.state import pack_state, unpack_state
 from fl.core.vector import Array, NumpyVector, TakeFloats
 from fl.errors import BadMessage, FluffleError, RunFailed
 from fl.run.asking import asked_next
+from fl.run.central_rules import unprotected
 from fl.run.commands import CompleteWeights, Fold
 from fl.run.events import Folded, Parcel, StartFailed, WeightsCompleted
 from fl.run.footprint import footprint
 from fl.run.spec import weights_compression_of
 from fl.run.state import OpenRound, RunState
-from fl.server.fold import NOBODY_TRAINED, Descent, EvaluationSum, beyond, finite, updated
+from fl.server.fold import NOBODY_TRAINED, Descent, EvaluationSum, beyond, finite, protect, updated
 from fl.server.intake import Intake
 from fl.server.letters import said_in
 from fl.server.mail import Mail
@@ -80,13 +81,19 @@ class Workbench:
             return StartFailed(f"{error}{_untold(state)}")
         if state.weights is None and made is None:
             return StartFailed(f"a model of kind {model.kind!r} needs initial weights: submit the run with them")
-        excess = await self._excess(state, made)
-        if excess is not None:
-            return StartFailed(excess)
+        why_not = self._unprotected(state, made) or await self._excess(state, made)
+        if why_not is not None:
+            return StartFailed(why_not)
         told = await self._shelf.put_aux(aux, 0)
         weights = state.weights if made is None else await self._shelf.put_weights(made, 0)
         assert weights is not None, "made, where none were submitted"
         return WeightsCompleted(command.data_info, weights, told, await self._sent_first(state, weights, made))
+
+    def _unprotected(self, state: RunState, made: NumpyVector | None) -> str | None:
+        """Why these weights cannot be trained with the privacy that was asked for; None if they can."""
+        if state.spec.run.central_privacy is None:
+            return None
+        return unprotected(made.layout if made is not None else _layout_of(state.weights))
 
     async def _excess(self, state: RunState, made: NumpyVector | None) -> str | None:
         """Why the run takes more of the broker than it may; None if it does not."""
@@ -121,7 +128,7 @@ class Workbench:
         """The next weights, of what shards have summed. Raises `SumLost`, and `RunFailed`."""
         assert state.weights is not None, "a round starts from weights"
         layout = read_layout(open_parcel(state.weights).layout)
-        total = await in_thread(RunningSum, self._session, state.spec, layout)
+        total = await in_thread(RunningSum, self._session, state, layout)
         for block in sorted(state.seen.summed):
             await total.take(block, await said_in(sums[block]))
         return await self._next(state, total.whole, command.round, tell_nobody)
@@ -129,6 +136,8 @@ class Workbench:
     async def _next(self, state: RunState, total: RoundSum, round_: int, announce: Announce) -> Folded:
         """What a round comes to, safe at the broker; `announce` is for the weights that clients get."""
         optimizer = await self._optimizer(state)
+        noise = partial(protect, total.fold, state.secret, run=state.run, round_=round_)
+        clip_norm = await in_thread(noise)
         weights, note = await self._next_weights(state, total, optimizer, round_)
         as_they_are = weights_compression_of(state.spec).lossless
         known = await self._shelf.put_weights(weights, round_, announce if as_they_are else tell_nobody)
@@ -141,6 +150,7 @@ class Workbench:
             server_state=await self._shelf.put_state(await in_thread(_state_of, optimizer), round_),
             aux=await self._shelf.put_aux(await in_thread(_told_by, optimizer), round_),
             note="; ".join(filter(None, (note, why_not))),
+            clip_norm=clip_norm,
         )
 
     def _herald(self, state: RunState, round_: int) -> Announce:
@@ -181,7 +191,7 @@ class Workbench:
         if intake is None or self._of is not state.open or clients[: len(intake.clients)] != intake.clients:
             layout = read_layout(open_parcel(state.weights).layout)
             asked = state.open.opened.participants if state.open is not None else ()
-            intake = await in_thread(partial(Intake, self._session, state.spec, layout, asked=asked))
+            intake = await in_thread(partial(Intake, self._session, state, layout, asked=asked))
             self._of, self._readers = state.open, set()
         for client in clients[len(intake.clients) :]:
             reply = await said_in(replies[client])

@@ -18,6 +18,7 @@ from fl.core.vector import SHARED, NumpyVector, Role
 from fl.errors import ConfigError
 from fl.run.asking import fewest
 from fl.run.footprint import footprint
+from fl.run.releases import planned
 from fl.run.spec import RunSpec
 from fl.wire.envelope import Body, seal, wrap
 from fl.wire.messages_pb2 import Baton, CancelRequest, ResumeRequest, RunSubmitted
@@ -114,6 +115,7 @@ class Submission:
 def prepare(spec: RunSpec, weights: NumpyVector | None, *, sender: str, now: float) -> Submission:
     """A submission under a new name. Raises `ConfigError` for a spec that could not be run."""
     check(spec)
+    spec = planned(spec)
     return Submission(f"{spec.name}-{secrets.token_hex(3)}", spec, weights, sender, now)
 
 

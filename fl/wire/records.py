@@ -171,6 +171,7 @@ def _write_committed(record: RoundCommitted) -> pb.RoundCommitted:
         loss=record.loss,
         metrics=(pb.Metric(name=one.name, values=one.values, shape=one.shape) for one in record.metrics),
         note=record.note,
+        clip_norm=record.clip_norm,
     )
     _write_parcels(message, weights=record.weights, server_state=record.server_state, aux=record.aux)
     _write_parcels(message, sent_weights=record.sent_weights)
@@ -190,6 +191,7 @@ def _read_committed(message: pb.RoundCommitted) -> RoundCommitted:
         note=message.note,
         aux=_read_parcel(message, "aux"),
         sent_weights=_read_parcel(message, "sent_weights"),
+        clip_norm=message.clip_norm if message.HasField("clip_norm") else None,
     )
 
 

@@ -179,7 +179,7 @@ class ClientResult(_message.Message):
     def __init__(self, client: _Optional[str] = ..., n_steps: _Optional[int] = ..., n_samples: _Optional[int] = ..., seconds: _Optional[float] = ..., loss: _Optional[float] = ..., update_norm: _Optional[float] = ...) -> None: ...
 
 class RoundCommitted(_message.Message):
-    __slots__ = ("round", "kind", "participants", "dropped", "weights", "server_state", "loss", "metrics", "note", "aux", "sent_weights")
+    __slots__ = ("round", "kind", "participants", "dropped", "weights", "server_state", "loss", "metrics", "note", "aux", "sent_weights", "clip_norm")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,7 @@ class RoundCommitted(_message.Message):
     NOTE_FIELD_NUMBER: _ClassVar[int]
     AUX_FIELD_NUMBER: _ClassVar[int]
     SENT_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
     round: int
     kind: RoundKind
     participants: _containers.RepeatedCompositeFieldContainer[ClientResult]
@@ -202,7 +203,8 @@ class RoundCommitted(_message.Message):
     note: str
     aux: _tensors_pb2.Tensors
     sent_weights: _tensors_pb2.Tensors
-    def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[_Union[ClientResult, _Mapping]]] = ..., dropped: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., server_state: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., note: _Optional[str] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., sent_weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ...) -> None: ...
+    clip_norm: float
+    def __init__(self, round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., participants: _Optional[_Iterable[_Union[ClientResult, _Mapping]]] = ..., dropped: _Optional[_Iterable[_Union[ClientNote, _Mapping]]] = ..., weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., server_state: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., loss: _Optional[float] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., note: _Optional[str] = ..., aux: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., sent_weights: _Optional[_Union[_tensors_pb2.Tensors, _Mapping]] = ..., clip_norm: _Optional[float] = ...) -> None: ...
 
 class StillWaiting(_message.Message):
     __slots__ = ("waited_s", "answered", "awaited")

@@ -46,6 +46,8 @@ def durable(state: RunState) -> Told:
         garbage=[_parcel(one) for one in state.garbage],
         fallen=[[one.leader, one.round] for one in state.fallen],
         asked_by={str(round_): list(leaders) for round_, leaders in sorted(state.asked_by.items())},
+        clip_norm=state.clip_norm,
+        released=state.released or None,
         waited_s=state.waited_s,
         out=_notes(state.out),
         paused=state.paused,
