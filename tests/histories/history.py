@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -23,6 +23,8 @@ from fl.wire.tensors_pb2 import Tensors
 from tests.histories.durable import digest_after
 
 FOLDER: Final = Path(__file__).parent
+SECRET: Final = bytes(range(32))
+"""Of all runs that were recorded: a log does not tell it, and it is deleted with the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class History:
     @property
     def empty(self) -> RunState:
         """The run before its first record."""
-        return empty(self.submitted)
+        return replace(empty(self.submitted), secret=SECRET)
 
     def replay(self) -> Iterator[Moment]:
         """What a leader makes of the log, record by record."""

@@ -20,12 +20,14 @@ from fl.run.events import (
     RunPaused,
     StillWaiting,
 )
+from fl.run.releases import planned
 from fl.run.step import LOGIC_VERSION
 from fl.submit.submission import cancellation, resumption
 from fl.wire.messages_pb2 import DataInfo, EvaluateReply, InitRequest, TrainReply
 from fl.wire.records import write_record
+from tests.histories.history import SECRET
 from tests.histories.players import NAMES, START, Failing, Stage, asked, judging, stepping, withholding
-from tests.integration.private import Private
+from tests.integration.private import Private, offer_secret
 from tests.integration.world import Puppet, make_spec, until
 
 # ---- what is learned ---------------------------------------------------------------------------------------------
@@ -93,6 +95,17 @@ async def private_and_spent(stage: Stage) -> None:
     privacy = {"budget": (8.0, 1e-3), "sclip_norm": 1.0}
     await stage.begin(make_spec(rounds=3, clients=2, privacy=privacy))
     stage.puppets(Private("ant", set()), Private("bee", {2}))
+
+
+async def central_privacy(stage: Stage) -> None:
+    """Clients are asked by chance and their sum gets noise; its leader dies when it is settled who is in the sum."""
+    settings = {"clip_norm": 0.5, "budget": (20.0, 1e-3), "adaptive": True}
+    spec = make_spec(rounds=4, clients=3, sampling=0.5, evaluate=False, central_privacy=settings)
+    await offer_secret(stage.parties.owner, stage.run, SECRET)
+    await stage.begin(planned(spec))
+    with stage.cut_between(RoundClosed, RoundCommitted):
+        stage.puppets(Puppet("ant"), Puppet("bee"), Puppet("cat"))
+        await stage.until(LeaderStarted, LeaderStarted)
 
 
 # ---- who takes part ----------------------------------------------------------------------------------------------
@@ -306,6 +319,7 @@ SCENES: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
         fixed_tensors,
         shards,
         private_and_spent,
+        central_privacy,
         late_joiner,
         set_aside_and_back,
         gone_and_back,

@@ -18,6 +18,7 @@ from fl.run.ending import end
 from fl.run.events import (
     ClientsOut,
     Input,
+    Kind,
     LeaderStarted,
     Record,
     Replied,
@@ -93,7 +94,7 @@ def test_the_digest_covers_every_part_of_the_state_that_is_in_the_log() -> None:
     }
 
     # Then: it is all that there is, but for what comes from elsewhere
-    not_in_the_log = {"run", "spec", "seen"}
+    not_in_the_log = {"run", "spec", "seen", "secret"}
     assert told == {one.name for one in fields(RunState)} - not_in_the_log
     assert told_of_clients == {one.name for one in fields(Client)}
 
@@ -205,7 +206,12 @@ def told_by(history: History, n_records: int) -> Iterator[Happening]:
 
 def held(state: RunState, closed: RoundClosed) -> Iterable[Input]:
     assert state.weights is not None, "rounds start from weights"
-    yield RepliesHeld(closed.clients, closed.round, state.weights.digest)
+    base = state.weights.digest
+    if state.spec.run.shards > 1:
+        yield RepliesHeld(closed.clients, closed.round, base)
+        return
+    for client in closed.clients:
+        yield Replied(client, Kind.TRAIN, closed.round, base)
 
 
 def counted(state: RunState, committed: RoundCommitted) -> Iterable[Letter]:
@@ -213,7 +219,7 @@ def counted(state: RunState, committed: RoundCommitted) -> Iterable[Letter]:
     assert state.weights is not None, "rounds start from weights"
     assert state.open is not None, "what is committed was open"
     base = state.weights.digest
-    if state.open.closed is not None:
+    if state.open.closed is not None and state.spec.run.shards > 1:
         yield Letter(RepliesHeld(state.open.closed, committed.round, base))
         for block, names in by_block(state.open.opened, state.open.closed).items():
             yield Letter(BlockSummed(block, names, committed.round, base))

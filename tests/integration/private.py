@@ -1,7 +1,9 @@
-"""A client of private runs that says what it is told to."""
+"""A client of private runs that says what it is told to, and a secret of centrally private ones that is known."""
 
 from collections.abc import Callable
 
+from broker import topology
+from broker.base import Message, Session, Stream
 from fl.wire.envelope import Body
 from fl.wire.messages_pb2 import Error, PrivacyReply, PrivacyRequest, TrainRequest
 from tests.integration.world import Puppet
@@ -25,3 +27,9 @@ class Private(Puppet):
             text = "the budget is spent"
             return Error(code=Error.Code.REFUSED, text=text, round=body.round, weights_digest=body.weights.digest)
         return await super()._reply(body)
+
+
+async def offer_secret(session: Session, run: str, secret: bytes) -> None:
+    """Put a secret where the first one counts, before any leader does."""
+    await session.declare(Stream(topology.secret_stream(run)))
+    await session.publish(Message(secret, type="secret"), routing_key=topology.secret_stream(run))

@@ -11,7 +11,6 @@ import pytest
 from opacus.accountants import RDPAccountant
 
 from broker import topology
-from broker.base import Message, Session, Stream
 from broker.connect import open_session
 from fl.client.learner import Data
 from fl.core.vector import NumpyVector, Role
@@ -20,13 +19,14 @@ from fl.main.outcome import Outcome
 from fl.main.simulation import simulate
 from fl.main.simulation_crowd import VirtualClient
 from fl.run.apply import apply
-from fl.run.events import Kind, LeaderStarted, Record, RoundClosed, RoundCommitted, RoundOpened, Status
-from fl.run.releases import spending
+from fl.run.events import Kind, LeaderStarted, Record, RoundClosed, RoundCommitted, RoundOpened, RunEnded, Status
 from fl.run.spec import RunSpec
 from fl.run.state import RunState
 from fl.submit.history import Happened
 from fl.submit.submission import Submission, submit
+from tests.histories.players import Stage
 from tests.integration.parties import Parties, stored
+from tests.integration.private import offer_secret
 from tests.integration.world import make_spec, of_kind, regression, sites_of, submission_of
 from tests.small_blocks import small_blocks
 from tests.unit.server.shared_rounds import FIVE, START, uneven
@@ -53,16 +53,10 @@ def central_spec(*, rounds: int = 3, central: dict[str, Any] = CENTRAL, **change
     return make_spec(rounds=rounds, clients=5, central_privacy=central, **changes)
 
 
-async def offer(session: Session, run: str, secret: bytes) -> None:
-    """Put a secret where the first one counts, as leaders do with theirs."""
-    await session.declare(Stream(topology.secret_stream(run)))
-    await session.publish(Message(secret, type="secret"), routing_key=topology.secret_stream(run))
-
-
 async def submitted(parties: Parties, spec: RunSpec, *, secret: bytes = SECRET) -> Submission:
     """A run of always the same name, since its noise is its own."""
     submission = replace(submission_of(spec, START), run="test-central")
-    await offer(parties.owner, submission.run, secret)
+    await offer_secret(parties.owner, submission.run, secret)
     await submit(parties.owner, submission)
     return submission
 
@@ -90,7 +84,7 @@ async def with_daemons(url: str, spec: RunSpec, data: dict[str, Data]) -> tuple[
     submission = replace(submission_of(spec, None), run="test-central")
     owner = await open_session(url, name="before")
     await owner.declare(*topology.base())
-    await offer(owner, submission.run, SECRET)
+    await offer_secret(owner, submission.run, SECRET)
     sites = await sites_of(data)
     outcome = await run_embedded(submission, sites, lambda name: open_session(url, name=name), on_event=note)
     await owner.close()
@@ -277,15 +271,19 @@ async def test_a_model_with_buffers_is_refused_with_the_remedy(memory_url: str) 
 # ---- what is accounted for -------------------------------------------------------------------------------------------
 
 
-def spent(spec: RunSpec, records: list[Record]) -> float:
-    """Epsilon as Opacus has it, of the sums that the log tells of."""
+def counted(spec: RunSpec, records: list[Record]) -> int:
+    """Sums that the log tells of."""
     state = RunState("test-central", spec)
     for record in records:
         state = apply(state, record)
-    cost = spending(state)
-    assert cost is not None
+    return state.released
+
+
+def spent(spec: RunSpec, records: list[Record]) -> float:
+    """Epsilon as Opacus has it, of the sums that the log tells of."""
+    assert spec.run.central_privacy is not None
     accountant = RDPAccountant()
-    accountant.history = [(cost.noise_multiplier, cost.sample_rate, cost.steps)]
+    accountant.history = [(spec.run.central_privacy.z, float(spec.run.sampling.clients), counted(spec, records))]
     return float(accountant.get_epsilon(1e-3))
 
 
@@ -298,21 +296,37 @@ async def test_a_run_within_its_budget_counts_one_sum_a_round(memory_url: str) -
     assert 4.9 < spent(spec, records) <= 5.0
 
 
-async def test_a_run_whose_leader_died_over_a_sum_counts_it_twice_and_stays_within_its_budget(memory_url: str) -> None:
-    # Given: all sums of the budget are for the first try
+async def over_a_sum(url: str, spec: RunSpec) -> list[Record]:
+    """A run whose leader is cut off when the weights of the first round are made, and their commit is not written."""
+    async with Parties(url) as parties:
+        stage = Stage(parties, "test-central")
+        await offer_secret(parties.owner, stage.run, SECRET)
+        await stage.begin(spec, START)
+        with stage.cut_between(RoundClosed, RoundCommitted):
+            stage.puppets(*map(uneven, FIVE))
+            await stage.until(LeaderStarted, LeaderStarted)
+        await stage.over()
+        return await parties.records(stage.submission)
+
+
+async def test_a_sum_that_is_made_again_has_the_same_noise_and_counts_twice(memory_url: str) -> None:
+    # Given
+    spec = submission_of(central_spec(sampling=1.0), START).spec
+    _, undisturbed = await played(f"{memory_url}-alone", spec)
+    # When
+    records = await over_a_sum(memory_url, spec)
+    # Then
+    assert digests(records) == digests(undisturbed)
+    assert counted(spec, records) == counted(spec, undisturbed) + 1
+
+
+async def test_a_run_that_made_a_sum_twice_ends_within_its_budget(memory_url: str) -> None:
+    # Given a budget for one sum a round
     central = {"clip_norm": 0.5, "budget": (5.0, 1e-3), "spare_sums": 0}
     spec = submission_of(central_spec(central=central, sampling=1.0), START).spec
-    async with Parties(memory_url) as parties:
-        submission = await submitted(parties, spec)
-        for name in FIVE:
-            parties.puppet(uneven(name), submission.run)
-        for number in range(2):
-            parties.worker(f"worker-{number}")
-        # When: the connection is lost as soon as it is settled whose updates are in the sum
-        await parties.until_record(submission, lambda record: isinstance(record, RoundClosed))
-        parties.cut_all()
-        outcome = await parties.outcome(submission)
-        records = await parties.records(submission)
-    # Then: it ends in time, wherever it was cut
-    assert outcome.status is Status.FINISHED, outcome.reason
+    # When
+    records = await over_a_sum(memory_url, spec)
+    # Then
+    (end,) = of_kind(records, RunEnded)
+    assert end.reason == "the budget of central privacy is spent after round 2"
     assert spent(spec, records) <= 5.0

@@ -60,7 +60,7 @@ class Audit:
     answered: dict[str, Letter | None] = field(default_factory=dict)
     """The first valid reply of each client to the open round, since the present leader leads."""
     settled: tuple[str, ...] | None = None
-    """Who is to be in the sum of the open round, where shards make it."""
+    """Who is to be in the sum of the open round, where shards make it, or where it gets noise."""
     summed: dict[int, tuple[tuple[str, ...], Letter]] = field(default_factory=dict)
     """The sums of blocks that the present leader holds."""
     failed: set[str] = field(default_factory=set)
@@ -293,17 +293,17 @@ class Audit:
             assert opened.round not in self.evaluations
         able = self._able()
         assert opened.participants == tuple(sorted(set(opened.participants) & able)), "only who can take part"
-        assert len(opened.participants) == self._n_asked(opened.kind, len(able))
+        assert self._is_noised(opened) or len(opened.participants) == self._n_asked(opened.kind, len(able))
         assert len(able) >= self._fewest()
         self.open, self.answered, self.failed, self.paused = opened, {}, set(), False
         self.settled, self.summed = None, {}
 
     def _close_round(self, round_: int, clients: tuple[str, ...]) -> None:
-        assert self.spec.run.shards > 1, "a worker alone needs no such record"
         assert self.open is not None
+        assert self.spec.run.shards > 1 or self._is_noised(self.open), "a worker alone needs no such record"
         assert (self.open.kind, self.open.round) == (Kind.TRAIN, round_)
         assert list(clients) == sorted(self.answered)
-        assert len(clients) >= number_of(self.spec.run.min_replies, len(self.open.participants))
+        assert len(clients) >= self._least(self.open)
         assert clients != self.settled, "it is settled once"
         self.settled, self.paused = clients, False
         fits = by_block(self.open, clients)
@@ -329,9 +329,16 @@ class Audit:
         if self.open is None:
             assert len(self._able()) < self._fewest()
         else:
-            assert len(self.answered) < number_of(self.spec.run.min_replies, len(self.open.participants))
+            assert len(self.answered) < self._least(self.open)
             self.settled = None
         self.paused = True
+
+    def _is_noised(self, opened: RoundOpened) -> bool:
+        return self.spec.run.central_privacy is not None and opened.kind is Kind.TRAIN
+
+    def _least(self, opened: RoundOpened) -> int:
+        """Replies that the round takes."""
+        return 0 if self._is_noised(opened) else number_of(self.spec.run.min_replies, len(opened.participants))
 
     def _n_asked(self, kind: Kind, n_able: int) -> int:
         run = self.spec.run
@@ -347,7 +354,8 @@ class Audit:
         assert sorted(names + dropped) == list(self.open.participants), "each is in the sum or named, once"
         assert names == sorted(self.answered), "whoever answered in time is in the sum, and nobody else"
         n_asked, least, take = len(self.open.participants), self.spec.run.min_replies, self.spec.run.sampling.take
-        assert len(names) >= number_of(least, n_asked)
+        assert len(names) >= self._least(self.open)
+        assert self.settled == tuple(names) or not self._is_noised(self.open), "it was settled before"
         if take is not None and committed.kind is Kind.TRAIN:
             assert len(names) <= max(number_of(take, n_asked), number_of(least, n_asked)), "no more than wanted"
         if committed.kind is Kind.TRAIN:
