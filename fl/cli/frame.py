@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fl.cli.braille import curve
+from fl.cli.central_shown import central_privacy
 from fl.cli.times import duration, moment
 from fl.cli.view import Evaluation, View
 from fl.run.events import (
@@ -44,6 +45,8 @@ def frame(view: View, *, now: float) -> RenderableType:
     """All of a run on one screen."""
     parts: list[RenderableType] = [_headline(view), *_waiting(view, now), _bar(view, now)]
     parts += [_clients(view), *_privacy(view)]
+    if central := central_privacy(view):
+        parts.append(Text(central, "dim"))
     if view.evaluations:
         parts += ["", _Evaluations(view)]
     return Group(*parts, *_warnings(view))
@@ -72,7 +75,7 @@ def lines(before: View, record: Record, after: View) -> list[str]:
         case RoundCommitted(kind=Kind.TRAIN) if not _is_evaluated(after, record.round):
             said.append(f"{_position(after, record.round)}: trained by {len(record.participants)}")
         case RunEnded():
-            said.append(status(after))
+            said += [status(after), *filter(None, [central_privacy(after)])]
         case _:
             pass
     return [f"{after.run}: {text}" for text in said]

@@ -1,0 +1,111 @@
+"""What people see of a centrally private run: what it has cost, counted from its log alone."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from opacus.accountants import RDPAccountant
+
+from fl.cli.central_shown import central_privacy
+from fl.cli.frame import lines
+from fl.cli.view import View
+from fl.core.privacy import accounting
+from fl.run.events import LeaderStarted, Record, RoundClosed, RoundCommitted, RunEnded, Status
+from fl.run.releases import planned
+from fl.run.spec import RunSpec
+from tests.unit.cli.happenings import CLIENTS, WEIGHTS, beginning, happen, spec, trained
+
+NOISE = {"clip_norm": 2.0, "noise_multiplier": 1.5, "delta": 1e-3}
+TAKES_OVER = LeaderStarted("2", "worker-2", 1)
+
+
+def central(settings: dict[str, Any] = NOISE) -> RunSpec:
+    return planned(spec(sampling=0.5, evaluate=False, central_privacy=settings))
+
+
+def closed(round_: int, *between: Record) -> list[Record]:
+    """A training round, and what happens between its closing and its commit."""
+    opened, committed = trained(round_)
+    return [opened, RoundClosed(round_, CLIENTS), *between, committed]
+
+
+def seen(records: list[Record], of: RunSpec) -> View:
+    view = View.before("heart-1", of)
+    for one in happen([*beginning(), *records], of=of):
+        view = view.after(one)
+    return view
+
+
+def opacus(sums: int) -> str:
+    accountant = RDPAccountant()
+    accountant.history = [(1.5, 0.5, sums)]
+    return f"{accountant.get_epsilon(1e-3):.3g}"
+
+
+def test_epsilon_so_far_is_that_of_the_sums_in_the_log() -> None:
+    view = seen([*closed(1), *closed(2)], central())
+
+    assert central_privacy(view) == (
+        f"each client: epsilon {opacus(2)} at delta 0.001, after 2 noised sums with noise multiplier 1.5; clip norm 2"
+    )
+
+
+def test_a_sum_that_another_leader_may_have_made_again_counts_once_more() -> None:
+    view = seen(closed(1, TAKES_OVER), central())
+
+    assert f"epsilon {opacus(2)} at delta" in central_privacy(view)
+
+
+def test_before_the_first_round_nothing_is_spent() -> None:
+    assert central_privacy(seen([], central())).startswith("each client: epsilon 0 at delta 0.001, after 0 noised sums")
+
+
+def test_a_budget_is_shown_beside_what_is_spent_of_it() -> None:
+    view = seen(closed(1), central({"clip_norm": 2.0, "budget": (8.0, 1e-3)}))
+
+    assert " of 8 at delta 0.001, after 1 noised sum with" in central_privacy(view)
+
+
+def test_the_clip_norm_is_that_of_the_next_round() -> None:
+    # Given
+    opened, settled, committed = closed(1)
+    assert isinstance(committed, RoundCommitted)
+    # When
+    view = seen([opened, settled, replace(committed, clip_norm=0.125)], central({**NOISE, "adaptive": True}))
+    # Then
+    assert central_privacy(view).endswith("clip norm 0.125")
+
+
+@pytest.fixture
+def without_opacus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Python's way to say that there is no such module, and nothing of it in memory."""
+    for known in (accounting._opacus, accounting._step_rdp, accounting._epsilon):
+        known.cache_clear()
+    for name in ("opacus.accountants.rdp", "opacus.accountants.analysis.rdp"):
+        monkeypatch.setitem(sys.modules, name, None)
+    yield
+    accounting._opacus.cache_clear()
+
+
+@pytest.mark.usefixtures("without_opacus")
+def test_whoever_lacks_an_accountant_is_told_what_to_install() -> None:
+    said = central_privacy(seen(closed(1), central()))
+
+    assert "epsilon not known here" in said
+    assert "install fluffle[dp]" in said
+
+
+def test_a_run_without_central_privacy_says_nothing_of_it() -> None:
+    assert central_privacy(seen(trained(1), spec())) == ""
+
+
+def test_the_end_of_a_run_says_what_it_has_cost() -> None:
+    # Given
+    before = seen(closed(1), central())
+    end = RunEnded(Status.FINISHED, "all rounds done", 1, WEIGHTS)
+    # When
+    after = seen([*closed(1), end], central())
+    # Then
+    assert lines(before, end, after)[-1] == f"heart-1: {central_privacy(after)}"
