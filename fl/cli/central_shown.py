@@ -8,7 +8,8 @@ from fl.run.releases import clip_norm, spending
 
 def central_privacy(view: View) -> str:
     """Empty for a run that is not centrally private."""
-    central, cost = view.spec.run.central_privacy, spending(view.state)
+    central = view.spec.run.central_privacy
+    cost = None if central is None else spending(view.state)
     if central is None or cost is None:
         return ""
     of = "" if central.budget is None else f" of {central.budget[0]:g}"

@@ -200,7 +200,7 @@ class Simulation:
                 optimizer.set_state(unpack_state(self._vectors.get(self._state.server_state)))
             assert self._state.weights is not None, "a round starts from weights"
             before = self._vectors.get(self._state.weights)
-            clip_norm = total.protect(self._state, round_=command.round)
+            clip_norm = total.protect(self._state)
             weights, note = total.weights_after(before, optimizer, round_=command.round)
             sent, why_not = self._put_sent(weights)
             return Folded(

@@ -40,10 +40,10 @@ class TrainingSum:
         else:
             self._held[client] = trained
 
-    def protect(self, state: RunState, *, round_: int) -> float | None:
+    def protect(self, state: RunState) -> float | None:
         """Add noise where there is to be some, once all have come; returns the clip norm of the next round likewise."""
         self._add_held()
-        return protect(self._fold, state.secret, run=state.run, round_=round_)
+        return protect(state, self._fold)
 
     def weights_after(self, weights: NumpyVector, optimizer: Optimizer, *, round_: int) -> tuple[NumpyVector, str]:
         """The next weights, and a note where there is something to tell. Raises `RunFailed` for what is no number."""

@@ -24,6 +24,7 @@ from fl.run.events import (
     RunPaused,
     StillWaiting,
 )
+from fl.run.releases import is_noised
 from fl.run.state import Best, Client, OpenRound, Phase, RunState, Seen
 
 
@@ -84,14 +85,13 @@ def _lead(state: RunState, leader: str) -> RunState:
         round_ = state.open.opened.round
         asked_by[round_] = (*asked_by[round_], leader)
     closed = state.open is not None and state.open.closed is not None
-    released = state.released + (closed and _is_noised(state))
+    released = state.released + (closed and _gets_noise(state))
     return replace(state, leader=leader, fallen=fallen, asked_by=asked_by, released=released, seen=Seen())
 
 
-def _is_noised(state: RunState) -> bool:
+def _gets_noise(state: RunState) -> bool:
     """Whether the open round ends with a sum that is counted (`releases.py`)."""
-    training = state.open is not None and state.open.opened.kind is Kind.TRAIN
-    return training and state.spec.run.central_privacy is not None
+    return state.open is not None and is_noised(state.spec, state.open.opened)
 
 
 def _written(state: RunState) -> int | None:
@@ -154,7 +154,7 @@ def _close(state: RunState, clients: tuple[str, ...]) -> RunState:
         state,
         open=replace(state.open, closed=clients),
         paused=None,
-        released=state.released + _is_noised(state),
+        released=state.released + _gets_noise(state),
         seen=replace(state.seen, summed=summed),
     )
 

@@ -43,17 +43,18 @@ def round_aggregator(state: RunState) -> Aggregator:
     return aggregator_of(state.spec) if privacy is None else PrivateAveraging(privacy)
 
 
-def protect(fold: Fold, secret: bytes, *, run: str, round_: int) -> float | None:
-    """Add noise to a sum that is to have some, in place: once, when all updates are in it.
+def protect(state: RunState, fold: Fold) -> float | None:
+    """Add noise to the sum of the open round, where it is to have some, in place: once, when all updates are in it.
 
     It comes from a key of the run's secret and of the sum itself: the same sum again tells nothing more, and no two
     others share their noise. Returns the clip norm of the next round, where it follows the norms of updates.
     """
-    total = fold.sum() if isinstance(fold, PartwiseFold) else None
-    if not isinstance(total, PrivateSum):
+    if privacy_of_sum(state) is None:
         return None
-    place = f"noise of {run} round {round_} ".encode()
-    total.add_noise(hashed_source(hmac.digest(secret, place + total.digest(), "sha256")))
+    total = fold.sum() if isinstance(fold, PartwiseFold) else None
+    assert isinstance(total, PrivateSum), "the aggregator of such a round makes such sums"
+    place = f"noise of {state.run} round {state.trained + 1} ".encode()
+    total.add_noise(hashed_source(hmac.digest(state.secret, place + total.digest(), "sha256")))
     return total.next_clip_norm() if total.privacy.adaptive is not None else None
 
 

@@ -136,8 +136,7 @@ class Workbench:
     async def _next(self, state: RunState, total: RoundSum, round_: int, announce: Announce) -> Folded:
         """What a round comes to, safe at the broker; `announce` is for the weights that clients get."""
         optimizer = await self._optimizer(state)
-        noise = partial(protect, total.fold, state.secret, run=state.run, round_=round_)
-        clip_norm = await in_thread(noise)
+        clip_norm = await in_thread(protect, state, total.fold)
         weights, note = await self._next_weights(state, total, optimizer, round_)
         as_they_are = weights_compression_of(state.spec).lossless
         known = await self._shelf.put_weights(weights, round_, announce if as_they_are else tell_nobody)

@@ -20,6 +20,9 @@ SENSITIVITY: Final = 0.5
 LEAST_COUNT_NOISE: Final = 1.0
 """Of the noise on that count, where nobody says how much, in units of z: sums then need 15 % more noise."""
 
+MOST_CHANGE: Final = 1.0
+"""Of the logarithm of a clip norm in a round, which noise alone may exceed where hardly a client is expected."""
+
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveClipping:
@@ -93,7 +96,8 @@ class SumPrivacy:
         if self.adaptive is None:
             return self.clip_norm
         within = noisy_count / self.expected + SENSITIVITY
-        return self.clip_norm * math.exp(-self.adaptive.lrate * (within - self.adaptive.quantile))
+        change = -self.adaptive.lrate * (within - self.adaptive.quantile)
+        return self.clip_norm * math.exp(min(max(change, -MOST_CHANGE), MOST_CHANGE))
 
 
 def clip_factor(norm: float, clip_norm: float) -> float:
