@@ -32,6 +32,9 @@ DATA = DataInfo(n_samples=10, n_features=2, classes=(0, 1))
 OTHER_DATA = DataInfo(n_samples=10, n_features=3, classes=(0, 1))
 AGREED = DataInfo(n_samples=20, n_features=2, classes=(0, 1))
 
+SECRET = bytes(range(32))
+"""Of runs that have one; others do not look at it."""
+
 LEADS = LeaderStarted("leader-1", "worker-1", 1)
 
 
@@ -43,7 +46,7 @@ def a_spec(**run: Any) -> RunSpec:
 
 def a_run(spec: RunSpec, submitted: Parcel | None = None) -> RunState:
     """A run before its first record."""
-    return RunState("run-1", spec, weights=submitted)
+    return RunState("run-1", spec, weights=submitted, secret=SECRET)
 
 
 def parcel(name: str) -> Parcel:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 
 from fl.core.layout import Layout, Role, TensorSpec
@@ -16,14 +18,29 @@ from fl.run.commands import Append, Fold, Hold
 from fl.run.events import ClientsReady, Kind, LeaderStarted, RoundClosed, RoundOpened, RunEnded, Status
 from fl.run.follow import effects, following
 from fl.run.releases import planned, privacy_of_sum, spending
+from fl.run.replay import replay
 from fl.run.spec import RunSpec
 from fl.run.state import RunState
 from fl.run.step import resume
+from tests.unit.run.audit import Audit
 from tests.unit.run.driver import commands_about
-from tests.unit.run.histories import W, a_spec, a_state, admitted, opened, reply, running, trained, training
+from tests.unit.run.histories import (
+    SECRET,
+    W,
+    a_run,
+    a_spec,
+    a_state,
+    admitted,
+    opened,
+    reply,
+    running,
+    trained,
+    training,
+)
+from tests.unit.run.simulation import Script, Simulation
+from tests.unit.run.test_run_takeover import result
 from tests.unit.run.written_specs import refusal
 
-SECRET = bytes(range(32))
 NOISE = {"clip_norm": 1.0, "noise_multiplier": 1.5, "delta": 1e-5}
 BUDGET = {"clip_norm": 1.0, "budget": (8.0, 1e-5)}
 OTHERS = LeaderStarted("leader-2", "worker-2", 1)
@@ -211,6 +228,63 @@ def test_a_leader_that_takes_over_asks_those_again_that_are_in_the_sum() -> None
     asked = [command for command in resume(state) if hasattr(command, "client")]
 
     assert sorted(command.client for command in asked) == ["a", "b"]
+
+
+# ---- leaders that die ------------------------------------------------------------------------------------------------
+
+GOOD: Script = {}
+SCRIPTS: dict[str, dict[str, Script]] = {
+    "all answer": {"a": GOOD, "b": GOOD, "c": GOOD},
+    "one fails and one lies": {"a": {"train 1": "bad"}, "b": {"train 2": "failure"}, "c": GOOD},
+    "one forgets the run and one is gone": {"a": {"train 1": "lost"}, "b": {"train 2": "silence"}, "c": GOOD},
+    "nobody can train": {name: {"train 2": "failure"} for name in "abc"},
+}
+scripted = pytest.mark.parametrize("scripts", SCRIPTS.values(), ids=SCRIPTS.keys())
+
+
+def sums_made(simulation: Simulation) -> int:
+    """By all leaders together, each of which others may have seen."""
+    return sum(isinstance(one, Fold) and one.kind is Kind.TRAIN for one in simulation.trace)
+
+
+def sums_counted(simulation: Simulation) -> int:
+    return replay(a_run(simulation.spec), simulation.log).released
+
+
+@scripted
+@pytest.mark.parametrize("q", [0.3, 1.0])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_leader_may_die_before_any_thing_it_does_and_every_sum_is_counted(
+    scripts: dict[str, Script], q: float, shards: int
+) -> None:
+    # Given
+    spec = central(rounds=3, register=3, sampling=q, shards=shards)
+    undisturbed = Simulation(spec, scripts).run()
+    for last in range(1, undisturbed.performed + 1):
+        # When
+        disturbed = Simulation(spec, scripts, dies={last}.__contains__).run()
+        # Then
+        assert result(disturbed) == result(undisturbed), f"it died before thing {last}"
+        assert sums_made(disturbed) <= sums_counted(disturbed)
+        audit = Audit(spec)
+        for happening in disturbed.trace:
+            audit.watch(happening)
+
+
+@scripted
+@given(lives=st.lists(st.integers(1, 40), max_size=8))
+def test_a_run_makes_no_more_sums_than_its_budget_is_for_however_often_leaders_die(
+    scripts: dict[str, Script], lives: list[int]
+) -> None:
+    # Given
+    spec = central({**BUDGET, "spare_sums": 1}, rounds=3, register=3)
+    deaths = {sum(lives[: index + 1]) for index in range(len(lives))}
+    # When
+    disturbed = Simulation(spec, scripts, dies=deaths.__contains__).run()
+    # Then
+    assert sums_made(disturbed) <= sums_counted(disturbed)
+    assert sums_made(disturbed) <= 4
+    assert disturbed.end.status is Status.FINISHED
 
 
 # ---- what a spec must not ask ----------------------------------------------------------------------------------------
