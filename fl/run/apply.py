@@ -84,9 +84,12 @@ def _lead(state: RunState, leader: str) -> RunState:
     if state.open is not None and state.open.opened.kind is Kind.TRAIN:
         round_ = state.open.opened.round
         asked_by[round_] = (*asked_by[round_], leader)
-    closed = state.open is not None and state.open.closed is not None
+    open_ = state.open
+    if open_ is not None and open_.closed == ():
+        open_ = _reopened(open_)  # with no answers to wait for, it is this record that makes a leader sum up
+    closed = open_ is not None and open_.closed is not None
     released = state.released + (closed and _gets_noise(state))
-    return replace(state, leader=leader, fallen=fallen, asked_by=asked_by, released=released, seen=Seen())
+    return replace(state, leader=leader, open=open_, fallen=fallen, asked_by=asked_by, released=released, seen=Seen())
 
 
 def _gets_noise(state: RunState) -> bool:

@@ -272,6 +272,7 @@ class Audit:
     def _lead(self, leader: str) -> None:
         """What the leader before held comes again."""
         self.leader, self.letter, self.folding, self.closed = leader, None, None, False
+        self.settled = self.settled or None  # a sum of nobody is settled by each leader
         self.held, self.aside, self.answered, self.stopped, self.again = {}, {}, {}, set(), set()
         self.summed = {}
 

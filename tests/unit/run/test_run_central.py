@@ -167,6 +167,15 @@ def test_a_leader_that_takes_over_before_counts_nothing() -> None:
     assert sums(central(), *training("a", "b"), OTHERS, CLOSED) == 1
 
 
+def test_a_sum_of_nobody_is_settled_again_by_whoever_takes_over() -> None:
+    # Given
+    state = a_state(central(), *running("a", "b"), opened(1), RoundClosed(1, ()), OTHERS)
+    # Then: it counts when it is
+    assert resume(state)[-1] == Append((RoundClosed(1, ()),))
+    assert state.released == 1
+    assert apply(state, RoundClosed(1, ())).released == 2
+
+
 def test_a_sum_of_others_counts_once_more() -> None:
     assert sums(central(), *training("a", "b"), CLOSED, RoundClosed(1, ("a",))) == 2
 
