@@ -81,12 +81,11 @@ def test_the_clip_norm_is_that_of_the_next_round() -> None:
 @pytest.fixture
 def without_opacus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Python's way to say that there is no such module, and nothing of it in memory."""
-    for known in (accounting._opacus, accounting._step_rdp, accounting._epsilon):
+    for known in (accounting._arithmetic, accounting._step_rdp, accounting._epsilon):
         known.cache_clear()
-    for name in ("opacus.accountants.rdp", "opacus.accountants.analysis.rdp"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "opacus", None)
     yield
-    accounting._opacus.cache_clear()
+    accounting._arithmetic.cache_clear()
 
 
 @pytest.mark.usefixtures("without_opacus")
