@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from broker.access import Permissions
 from broker.erlang import PortMapper, find
 from broker.errors import Fatal
 from broker.processes import GuardedProcess, free_ports
@@ -123,21 +124,12 @@ class LocalRabbit:
             raise Fatal(f"rabbitmqctl {arguments[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
-    def add_user(
-        self,
-        name: str,
-        password: str,
-        *,
-        configure: str = "^$",
-        write: str = "^$",
-        read: str = "^$",
-        topics: Mapping[str, tuple[str, str]] | None = None,
-    ) -> None:
-        """Add a user with patterns of what it may do; `topics` maps exchanges to patterns of keys: (write, read)."""
+    def add_user(self, name: str, password: str, may: Permissions, *, vhost: str = "/") -> None:
+        """Add a user who may do this in one virtual host. Raises `Fatal`."""
         self.ctl("add_user", name, secret=password)
-        self.ctl("set_permissions", name, configure, write, read)
-        for exchange, (write_key, read_key) in (topics or {}).items():
-            self.ctl("set_topic_permissions", name, exchange, write_key, read_key)
+        self.ctl("set_permissions", "-p", vhost, name, may.configure, may.write, may.read)
+        for exchange, keys in may.topics.items():
+            self.ctl("set_topic_permissions", "-p", vhost, name, exchange, *keys)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from broker.access import Permissions
 from broker.base import Binding, Exchange, Message, Queue, QueueCount, Stream
 from broker.blocking import BlockingBroker
 from broker.connect import open_session
@@ -218,7 +219,7 @@ def test_it_lives_on_after_a_refusal(broker: BlockingBroker, name: str) -> None:
 
 def test_after_the_broker_closed_the_connection_every_call_raises(rabbit: LocalRabbit, name: str) -> None:
     # Given
-    rabbit.add_user(name, "secret", configure=".*", write=".*", read=".*")
+    rabbit.add_user(name, "secret", Permissions(".*", ".*", ".*"))
     broker = BlockingBroker(rabbit.url_of(name, "secret"))
     broker.ping()
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from broker.access import Permissions
 from broker.base import Binding, Exchange, Message, Queue, QueueCount, Session, Stream
 from broker.connect import open_session
 from broker.errors import AccessRefused, ConnectionLost, Fatal, NotFound, SubscriptionLost, Unreachable
@@ -32,9 +33,8 @@ async def session(rabbit: LocalRabbit) -> AsyncIterator[Session]:
 @pytest.fixture(scope="module")
 def client_url(rabbit: LocalRabbit) -> str:
     """A user with the permissions of a client: it reads its queue, and publishes under its name to `up` only."""
-    rabbit.add_user(
-        "alice", "secret", write="^up$", read=r"^queue\.alice$", topics={"up": (r"^[^.]+\.{username}\..*", "^$")}
-    )
+    topics = {"up": (r"^[^.]+\.{username}\..*", "^$")}
+    rabbit.add_user("alice", "secret", Permissions(write="^up$", read=r"^queue\.alice$", topics=topics))
     return rabbit.url_of("alice", "secret")
 
 
