@@ -11,6 +11,7 @@ from broker import topology
 from broker.blocking import BlockingBroker
 from broker.connect import open_session
 from broker.errors import NotFound, Unroutable
+from fl.cli.central_shown import epsilon_so_far
 from fl.cli.examine import pruned, register, watched
 from fl.cli.frame import status
 from fl.cli.progress import Progress
@@ -44,17 +45,26 @@ def submit_run(file: Path, url: str, *, weights: Path | None, watch: bool, timeo
 
 def list_runs(url: str, *, everything: bool, timeout_s: float) -> None:
     """Print a line for each run."""
-    table = Table("run", "state", "round", "clients", "best loss", "by", box=None, pad_edge=False)
-    table.add_column("submitted", no_wrap=True)
     with BlockingBroker(url, timeout_s=timeout_s) as broker:
         known = register(broker)
         shown = [entry for entry in known.values() if everything or entry.closed is None]
-        for entry in shown:
-            table.add_row(*_row(broker, entry))
+        rows = [_row(broker, entry) for entry in shown]
     if shown:
-        terminal().print(table)
+        terminal().print(_table(rows))
     else:
         terminal().print("no runs" if everything or not known else "no open runs; --all shows those that are over")
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
+    """Epsilon is among the columns where a run is centrally private."""
+    columns = ["run", "state", "round", "clients", "best loss", "epsilon", "by", "submitted"]
+    if not any(row.get("epsilon") for row in rows):
+        columns.remove("epsilon")
+    table = Table(*columns, box=None, pad_edge=False)
+    table.columns[-1].no_wrap = True
+    for row in rows:
+        table.add_row(*(row.get(column, "") for column in columns))
+    return table
 
 
 def watch_run(run: str, url: str) -> None:
@@ -120,22 +130,28 @@ def _replayed(broker: BlockingBroker, entry: Entry) -> tuple[RunState, History]:
     try:
         for happened in past(entry.run, entry.spec, broker.read(topology.run_log(entry.run))):
             state = happened.state
-            history.add(happened.record)
+            history.add(happened)
     except NotFound:
         raise pruned(entry) from None
     return state, history
 
 
-def _row(broker: BlockingBroker, entry: Entry) -> tuple[str, ...]:
-    by, at = entry.submitted.by, moment(entry.submitted.at)
+def _row(broker: BlockingBroker, entry: Entry) -> dict[str, str]:
+    row = {"run": entry.run, "by": entry.submitted.by, "submitted": moment(entry.submitted.at)}
     try:
         state, _ = _replayed(broker, entry)
     except ConfigError:
-        return (entry.run, "pruned", "", "", "", by, at)
+        return {**row, "state": "pruned"}
     except BadMessage:
-        return (entry.run, "of another release", "", "", "", by, at)
-    loss = "" if state.best is None else f"{state.best.loss:.4g}"
-    return (entry.run, _stand(state), f"{state.trained}/{entry.spec.run.rounds}", str(len(state.ready)), loss, by, at)
+        return {**row, "state": "of another release"}
+    return {
+        **row,
+        "state": _stand(state),
+        "round": f"{state.trained}/{entry.spec.run.rounds}",
+        "clients": str(len(state.ready)),
+        "best loss": "" if state.best is None else f"{state.best.loss:.4g}",
+        "epsilon": epsilon_so_far(state),
+    }
 
 
 def _stand(state: RunState) -> str:

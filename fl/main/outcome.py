@@ -33,7 +33,7 @@ async def outcome_of(session: Session, run: str, spec: RunSpec) -> Outcome:
     """Wait for the end of a run, and read what it left."""
     history = History()
     async for happened in follow(session, run, spec):
-        history.add(happened.record)
+        history.add(happened)
         end = happened.record
         if isinstance(end, RunEnded):
             weights = await final_weights(session, happened.state)

@@ -140,8 +140,9 @@ class Simulation:
         """Decide about an event and do what follows, to the end."""
         self._state, commands = step(self._state, event)
         if isinstance(event, Record):
-            self._history.add(event)
-            self._tell(Happened(time.time(), event, self._state))
+            happened = Happened(time.time(), event, self._state)
+            self._history.add(happened)
+            self._tell(happened)
         for command in commands:
             self._perform(command)
 

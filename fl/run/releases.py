@@ -6,9 +6,10 @@ from a key of the sum itself; but they need not be, as where a site trains again
 closed counts as one sum, whether it came to it or not: what is counted is never less than what was seen.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
-from fl.core.privacy.accounting import Spending, noise_multiplier
+from fl.core.privacy.accounting import Spending, epsilon, noise_multiplier
 from fl.core.privacy.central import SumPrivacy
 from fl.core.privacy.options import Budget
 from fl.run.central import CentralPrivacyConfig
@@ -70,7 +71,23 @@ def is_spent(state: RunState, *, more: int = 1) -> bool:
     return most is not None and state.released + more > most
 
 
-def spending(state: RunState) -> Spending | None:
-    """What the run has cost each of its clients so far; None where it is not centrally private."""
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the sums of a centrally private run have cost each of its clients."""
+
+    sums: Spending
+    delta: float
+    accountant: str
+
+    @property
+    def epsilon(self) -> float:
+        """At `delta`. Raises `ConfigError` where Opacus, which accounts for it, is not installed."""
+        return epsilon([self.sums], delta=self.delta, accountant=self.accountant)
+
+
+def spent(state: RunState) -> Spent | None:
+    """What the run has cost so far; None where it is not centrally private."""
     central = state.spec.run.central_privacy
-    return None if central is None else Spending(central.z, rate(state.spec), state.released)
+    if central is None:
+        return None
+    return Spent(Spending(central.z, rate(state.spec), state.released), central.told_at, central.accountant)

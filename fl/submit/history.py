@@ -1,5 +1,6 @@
 """What a run's log says, for people: its progress, its outcome and its weights."""
 
+import math
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from fl.core.vector import NumpyVector
 from fl.errors import ConfigError
 from fl.run.apply import apply
 from fl.run.events import Kind, Record, RoundCommitted, RunEnded
+from fl.run.releases import Spent, spent
 from fl.run.replay import counts
 from fl.run.spec import RunSpec
 from fl.run.state import RunState
@@ -75,8 +77,11 @@ class History:
     """The rounds of a run, one row a training round, with the evaluation of its weights where there was one."""
 
     rows: dict[int, dict[str, float]] = field(default_factory=dict)
+    costs: dict[int, Spent] = field(default_factory=dict)
+    """What a centrally private run had cost when a round was committed."""
 
-    def add(self, record: Record) -> None:
+    def add(self, happened: Happened) -> None:
+        record = happened.record
         if not isinstance(record, RoundCommitted):
             return
         row = self.rows.setdefault(record.round, {"round": record.round})
@@ -85,6 +90,9 @@ class History:
             row["dropped"] = len(record.dropped)
             row["steps"] = sum(one.n_steps for one in record.participants)
             row["samples"] = sum(one.n_samples for one in record.participants)
+            cost = spent(happened.state)
+            if cost is not None:
+                self.costs[record.round] = cost
             return
         row |= {metric.name: metric.values[0] for metric in record.metrics if metric.shape == ()}
         if record.loss is not None:  # of all clients, also those that keep a metric of this name to themselves
@@ -92,7 +100,16 @@ class History:
         row |= {f"loss of {one.client}": one.loss for one in record.participants if one.loss is not None}
 
     def table(self) -> list[dict[str, float]]:
-        return [self.rows[round_] for round_ in sorted(self.rows)]
+        """The rows in order; those of a centrally private run with "epsilon" so far, NaN where Opacus is missing."""
+        return [self.rows[round_] | self._epsilon(round_) for round_ in sorted(self.rows)]
+
+    def _epsilon(self, round_: int) -> dict[str, float]:
+        if round_ not in self.costs:
+            return {}
+        try:
+            return {"epsilon": self.costs[round_].epsilon}
+        except ConfigError:  # who only fetches a run need not have it
+            return {"epsilon": math.nan}
 
 
 async def final_weights(session: Session, state: RunState) -> NumpyVector | None:

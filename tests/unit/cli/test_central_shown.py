@@ -1,5 +1,6 @@
 """What people see of a centrally private run: what it has cost, counted from its log alone."""
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 from opacus.accountants import RDPAccountant
 
-from fl.cli.central_shown import central_privacy
+from fl.cli.central_shown import central_privacy, epsilon_so_far
 from fl.cli.frame import lines
 from fl.cli.view import View
 from fl.core.privacy import accounting
 from fl.run.events import LeaderStarted, Record, RoundClosed, RoundCommitted, RunEnded, Status
 from fl.run.releases import planned
 from fl.run.spec import RunSpec
+from fl.submit.history import History
 from tests.unit.cli.happenings import CLIENTS, WEIGHTS, beginning, happen, spec, trained
 
 NOISE = {"clip_norm": 2.0, "noise_multiplier": 1.5, "delta": 1e-3}
@@ -97,7 +99,44 @@ def test_whoever_lacks_an_accountant_is_told_what_to_install() -> None:
 
 
 def test_a_run_without_central_privacy_says_nothing_of_it() -> None:
-    assert central_privacy(seen(trained(1), spec())) == ""
+    view = seen(trained(1), spec())
+
+    assert (central_privacy(view), epsilon_so_far(view.state)) == ("", "")
+
+
+# ---- as a figure -----------------------------------------------------------------------------------------------------
+
+
+def history(records: list[Record], of: RunSpec) -> History:
+    found = History()
+    for happened in happen([*beginning(), *records], of=of):
+        found.add(happened)
+    return found
+
+
+def test_the_history_has_epsilon_so_far_with_each_round() -> None:
+    rows = history([*closed(1), *closed(2, TAKES_OVER)], central()).table()
+
+    assert [f"{row['epsilon']:.3g}" for row in rows] == [opacus(1), opacus(3)]
+
+
+def test_the_history_of_a_run_without_central_privacy_has_no_epsilon() -> None:
+    (row,) = history(trained(1), spec()).table()
+
+    assert "epsilon" not in row
+
+
+def test_the_list_of_runs_has_epsilon_so_far() -> None:
+    assert epsilon_so_far(seen([*closed(1), *closed(2)], central()).state) == opacus(2)
+
+
+@pytest.mark.usefixtures("without_opacus")
+def test_whoever_lacks_an_accountant_has_all_but_epsilon() -> None:
+    view, (row,) = seen(closed(1), central()), history(closed(1), central()).table()
+
+    assert epsilon_so_far(view.state) == "?"
+    assert math.isnan(row.pop("epsilon"))
+    assert row == {"round": 1, "clients": 2, "dropped": 0, "steps": 10, "samples": 100}
 
 
 def test_the_end_of_a_run_says_what_it_has_cost() -> None:

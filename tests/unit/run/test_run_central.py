@@ -17,7 +17,7 @@ from fl.run.central_rules import unprotected
 from fl.run.commands import Append, Fold, Hold
 from fl.run.events import ClientsReady, Kind, LeaderStarted, RoundClosed, RoundOpened, RunEnded, Status
 from fl.run.follow import effects, following
-from fl.run.releases import planned, privacy_of_sum, spending
+from fl.run.releases import planned, privacy_of_sum, spent
 from fl.run.replay import replay
 from fl.run.spec import RunSpec
 from fl.run.state import RunState
@@ -147,9 +147,9 @@ def test_the_clip_norm_of_a_round_is_what_the_last_commit_says() -> None:
 
 
 def sums(spec: RunSpec, *events: Any) -> int:
-    cost = spending(a_state(spec, *events))
+    cost = spent(a_state(spec, *events))
     assert cost is not None
-    return cost.steps
+    return cost.sums.steps
 
 
 def test_a_sum_counts_once_it_is_settled_whose_it_is() -> None:
@@ -181,7 +181,7 @@ def test_a_sum_of_others_counts_once_more() -> None:
 
 
 def test_a_run_without_central_privacy_counts_nothing() -> None:
-    assert spending(a_state(a_spec(shards=2), *training("a", "b"), CLOSED)) is None
+    assert spent(a_state(a_spec(shards=2), *training("a", "b"), CLOSED)) is None
     assert a_state(a_spec(shards=2), *training("a", "b"), CLOSED).released == 0
 
 
