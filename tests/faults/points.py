@@ -13,6 +13,7 @@ from broker.base import Binding, Declarable, Message
 from broker.blob import CHUNK_TYPE, INDEX
 from broker.topology import MARKER
 from fl.run.events import RoundCommitted, RoundOpened
+from fl.server.secret import OFFER
 from fl.wire.envelope import body_of, unseal
 from fl.wire.records import read_record
 from fl.wire.records_pb2 import LogRecord
@@ -67,8 +68,8 @@ def address(exchange: str, routing_key: str) -> str:
 
 def content(message: Message) -> str:
     """What a message says: its type, and the round or the number of the chunk."""
-    if message.type == MARKER:
-        return MARKER
+    if message.type in {MARKER, OFFER}:
+        return message.type
     if message.type == CHUNK_TYPE:
         return f"{CHUNK_TYPE} {message.headers[INDEX]}"
     round_ = _round_of_record(message) if message.type in RECORDS else getattr(body_of(unseal(message)), "round", "")

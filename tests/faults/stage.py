@@ -17,7 +17,7 @@ CLIENTS: Final = ("ant", "bee", "cat")
 N_FEATURES: Final = 150_000
 """1.2 MB of weights: two chunks."""
 
-OPTIM: Final = {
+OPTIM: Final[dict[str, dict[str, Any]]] = {
     "client_opt": {"lrate": 1e-7, "modules": [("momentum", {"beta": 0.9}), ("scaffold-client", {})]},
     "server_opt": {"lrate": 1e-3, "modules": [("scaffold-server", {}), ("adam", {})]},
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from broker import topology
 from broker.base import Message, Session, Stream
+from fl.server.secret import OFFER
 from fl.wire.envelope import Body
 from fl.wire.messages_pb2 import Error, PrivacyReply, PrivacyRequest, TrainRequest
 from tests.integration.world import Puppet
@@ -32,4 +33,4 @@ class Private(Puppet):
 async def offer_secret(session: Session, run: str, secret: bytes) -> None:
     """Put a secret where the first one counts, before any leader does."""
     await session.declare(Stream(topology.secret_stream(run)))
-    await session.publish(Message(secret, type="secret"), routing_key=topology.secret_stream(run))
+    await session.publish(Message(secret, type=OFFER), routing_key=topology.secret_stream(run))
