@@ -1,6 +1,8 @@
 """Runs that protect whole clients: the same bits whoever leads and sums, noise that is as told, and its secret."""
 
+import logging
 import secrets
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -11,6 +13,7 @@ import pytest
 from opacus.accountants import RDPAccountant
 
 from broker import topology
+from broker.base import Message
 from broker.connect import open_session
 from fl.client.learner import Data
 from fl.core.vector import NumpyVector, Role
@@ -330,3 +333,44 @@ async def test_a_run_that_made_a_sum_twice_ends_within_its_budget(memory_url: st
     (end,) = of_kind(records, RunEnded)
     assert end.reason == "the budget of central privacy is spent after round 2"
     assert spent(spec, records) <= 5.0
+
+
+# ---- the secret ------------------------------------------------------------------------------------------------------
+
+
+async def test_no_line_of_a_log_and_nothing_that_a_run_leaves_has_its_secret(
+    memory_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given
+    caplog.set_level(logging.DEBUG)
+    spec = submission_of(central_spec(sampling=1.0), START).spec
+    # When: two leaders read it, of which one is lost over a sum
+    await over_a_sum(memory_url, spec)
+    # Then
+    forms = [SECRET.hex(), repr(SECRET), repr(list(SECRET)), b64encode(SECRET).decode()]
+    assert caplog.text.count("leading") == 2
+    assert not [form for form in forms if form in caplog.text]
+    left = await messages_in(memory_url, topology.RUNS.name, topology.run_log("test-central"))
+    assert len(left) > 10
+    assert not [message for message in left if SECRET in bytes(message.body) or SECRET.hex() in str(message.headers)]
+
+
+async def messages_in(url: str, *streams: str) -> list[Message]:
+    session = await open_session(url, name="afterwards")
+    found: list[Message] = []
+    for stream in streams:
+        await session.publish(Message(b"", type=topology.MARKER, message_id="here"), routing_key=stream)
+        async with await session.read(stream) as entries:
+            async for entry in entries:
+                await entry.ack()
+                if entry.message.message_id == "here":
+                    break
+                found.append(entry.message)
+    await session.close()
+    return found
+
+
+def test_a_state_that_is_shown_shows_no_secret() -> None:
+    state = RunState("test-central", central_spec(), secret=SECRET)
+
+    assert repr(SECRET) not in repr(state)
