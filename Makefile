@@ -67,6 +67,7 @@ bench-steps: $(DEV_READY) ## measure training steps, private ones and Adam's ari
 figures: $(DEV_READY) rabbitmq ## train on the digits with every algorithm, framework and with privacy, and put the tables into the README
 	@OMP_NUM_THREADS=1 $(BIN)/python -m fl.examples.digits --broker --seeds 0 1 2 --into README.md
 	@OMP_NUM_THREADS=1 $(BIN)/python -m fl.examples.privacy --into README.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m fl.examples.central_privacy --into README.md
 
 clean: ## remove environments, caches and build products
 	rm -rf $(VENV) $(PROTO_VENV) .venv-peers build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -11,6 +11,7 @@ from opacus.accountants import RDPAccountant
 
 from fl.cli.central_shown import central_privacy, epsilon_so_far
 from fl.cli.frame import lines
+from fl.cli.runs import _table
 from fl.cli.view import View
 from fl.core.privacy import accounting
 from fl.run.events import LeaderStarted, Record, RoundClosed, RoundCommitted, RunEnded, Status
@@ -128,6 +129,14 @@ def test_the_history_of_a_run_without_central_privacy_has_no_epsilon() -> None:
 
 def test_the_list_of_runs_has_epsilon_so_far() -> None:
     assert epsilon_so_far(seen([*closed(1), *closed(2)], central()).state) == opacus(2)
+
+
+@pytest.mark.parametrize(("epsilon", "has_a_column"), [("1.25", True), ("", False)])
+def test_the_list_of_runs_has_a_column_for_it_where_a_run_has_one(epsilon: str, has_a_column: bool) -> None:
+    table = _table([{"run": "heart-1", "state": "running"}, {"run": "heart-2", "state": "running", "epsilon": epsilon}])
+
+    assert ("epsilon" in [column.header for column in table.columns]) == has_a_column
+    assert table.row_count == 2
 
 
 @pytest.mark.usefixtures("without_opacus")

@@ -53,7 +53,7 @@ def test_a_network_of_ones_own_is_built_where_the_site_allows_it(
     del sys.modules["mylab.nets"], sys.modules["mylab"]
 
 
-@pytest.mark.parametrize("name", ["digits", "privacy"])
+@pytest.mark.parametrize("name", ["digits", "privacy", "central-privacy"])
 def test_figures_that_commands_measure_have_a_place(name: str) -> None:
     assert "| figures |" in placed(name, "| figures |", README)
     assert placed(name, "| figures |", README).count(f"<!-- {name} -->") == 1
