@@ -1,6 +1,7 @@
 """What all tests share: the real broker, started once for those that need it, and laws without deadlines."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,10 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # TensorFlow tells on standard error which instructions its CPU build uses; read when it is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+# A shell has what it starts in the background pass over Ctrl-C, and with it every process that tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # a law holds however busy the machine is
 settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])

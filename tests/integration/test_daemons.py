@@ -121,23 +121,21 @@ async def test_a_daemon_that_is_killed_in_a_training_leaves_no_trainer_and_its_s
     spec = RunSpec.parse({**plain.model_dump(by_alias=True), "optim": optim}, "test")
     undisturbed, _ = await run_here(memory_url, spec, {"ant": data_in(tmp_path, "ant")})
     file = file_of(tmp_path, "ant")
-    with (
-        fluffle("client", file, broker=rabbit_url, folder=tmp_path, name="first") as first,
-        fluffle("client", file, broker=rabbit_url, folder=tmp_path, name="second") as second,
-    ):
-        await until(lambda: " standing_by " in first.log + second.log)
-        serving, standby = (second, first) if " standing_by " in first.log else (first, second)
-        async with Parties(rabbit_url) as parties:
-            submission = await parties.submit(spec)
-            parties.worker()
-            # When the one that serves is killed as it trains in the second round
-            await parties.until_record(submission, lambda one: isinstance(one, RoundOpened) and one.round == 2)
-            trainer = await training(serving)
-            os.kill(serving.pid, signal.SIGKILL)
-            await until(lambda: not alive(trainer))
-            outcome = await parties.outcome(submission)
-            records = await parties.records(submission)
-            await standby.until_logged(" weights_kept ")
+    with fluffle("client", file, broker=rabbit_url, folder=tmp_path, name="serving") as serving:
+        await serving.until_logged(" ready ")
+        with fluffle("client", file, broker=rabbit_url, folder=tmp_path, name="standby") as standby:
+            await standby.until_logged(" standing_by ")
+            async with Parties(rabbit_url) as parties:
+                submission = await parties.submit(spec)
+                parties.worker()
+                # When the one that serves is killed as it trains in the second round
+                await parties.until_record(submission, lambda one: isinstance(one, RoundOpened) and one.round == 2)
+                trainer = await training(serving)
+                os.kill(serving.pid, signal.SIGKILL)
+                await until(lambda: not alive(trainer))
+                outcome = await parties.outcome(submission)
+                records = await parties.records(submission)
+                await standby.until_logged(" weights_kept ")
 
     # Then each round was committed once, by one or the other, and no bit is different
     assert outcome.status is Status.FINISHED
