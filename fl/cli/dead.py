@@ -12,10 +12,11 @@ from rich.table import Table
 from broker.blocking import BlockingBroker
 from broker.dead import DeadLetter, LaidOut, dead_letters, revived
 from broker.errors import Rejected
-from fl.cli.terminal import plain, terminal
+from fl.cli.terminal import terminal
 from fl.cli.times import moment
 from fl.errors import BadMessage, ConfigError, Fatal
 from fl.submit.dead import About, about, beginning, content
+from fl.words import plain
 
 NUMBER_DIGITS: Final = 6
 """Digits alone are a number up to so many, and beyond them the beginning of an id."""

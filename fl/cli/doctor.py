@@ -14,9 +14,10 @@ from broker.errors import AccessRefused, Retryable
 from broker.redact import redact
 from fl.cli.diagnosis import Diagnosis, Finding, diagnose
 from fl.cli.examine import dead_by_run, examine, register
-from fl.cli.terminal import plain, terminal
+from fl.cli.terminal import terminal
 from fl.cli.times import duration
 from fl.submit.register import Entry, pick
+from fl.words import plain
 
 
 @dataclass(frozen=True, slots=True)

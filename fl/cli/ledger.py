@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
-from fl.cli.terminal import plain, terminal
+from fl.cli.terminal import terminal
 from fl.cli.times import moment
 from fl.core.files import replacing
 from fl.core.privacy.ledger import NAME, Ledger, Line, epsilons
 from fl.errors import ConfigError
+from fl.words import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

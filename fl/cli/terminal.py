@@ -13,8 +13,3 @@ def terminal(*, stderr: bool = False) -> Console:
 def silence_logs() -> None:
     """Keep events off a terminal on which the progress of their run is shown already."""
     logging.getLogger("fl").addHandler(logging.NullHandler())
-
-
-def plain(text: str) -> str:
-    """Text that others have sent, without what a terminal would take for commands."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -50,7 +50,7 @@ from fl.wire.messages_pb2 import (
 from fl.wire.tensors import open_parcel, read_data_info, read_inline, read_layout
 from fl.wire.tensors_pb2 import Tensors
 from fl.wire.terms import vet_terms
-from fl.wire.words import words
+from fl.words import words
 
 OfShards = RepliesHeld | UpdateRefused | RepliesLacking | BlockSummed | SumFailed
 """What other workers tell the leader of a run."""

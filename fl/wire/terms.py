@@ -7,7 +7,7 @@ from typing import Final
 from fl.errors import BadMessage
 from fl.run.terms import Terms
 from fl.wire.messages_pb2 import PrivacyReply
-from fl.wire.words import words
+from fl.words import words
 
 MOST_TOLD: Final = 100
 """Kinds of things that leave a site without noise, and warnings: more than there are."""

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fl.cli.terminal import plain, terminal
+from fl.cli.terminal import terminal
 
 
 def test_brackets_are_shown_and_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
     terminal().print("the [[clients]] of [bold]run[/].toml, [Errno 111]", soft_wrap=True)
 
     assert capsys.readouterr().out == "the [[clients]] of [bold]run[/].toml, [Errno 111]\n"
-
-
-def test_what_others_have_sent_commands_no_terminal() -> None:
-    assert plain("a\x1b[31mred\x07\n\x9bnaïve") == "a\ufffd[31mred\ufffd\ufffd\ufffdnaïve"
 
 
 def test_a_run_that_is_shown_is_not_logged_as_well(tmp_path: Path) -> None:
