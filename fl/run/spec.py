@@ -337,7 +337,7 @@ class RunSpec(Config):
         if self.run.central_privacy is not None:
             told = [*objections(self.run, self.optim), *(exchanges(self.optim) if builds_parts(info) else ())]
             if told:
-                raise ValueError("; ".join(f"central_privacy with {one}" for one in told))
+                raise ValueError(f"central_privacy: {'; '.join(told)}")
         return self
 
     def to_json(self) -> str:

@@ -330,7 +330,7 @@ def refused(**changes: Any) -> str:
     ],
 )
 def test_what_is_not_accounted_for_is_refused_in_words(changes: dict[str, Any], words: str) -> None:
-    assert f"central_privacy with {words}" in refused(**changes)
+    assert f"central_privacy: {words}" in refused(**changes)
 
 
 @pytest.mark.parametrize(
