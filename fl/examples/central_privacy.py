@@ -20,7 +20,7 @@ from fl.core.dataset import Batch
 from fl.core.dataset.split import iid
 from fl.core.model import Model
 from fl.examples.digits.shares import CREDIT, Digits
-from fl.examples.tables import placed
+from fl.examples.tables import show
 from fl.main.simulation import simulate
 from fl.main.simulation_crowd import VirtualClient
 from fl.run.releases import planned
@@ -73,13 +73,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="also put the table there, between its central-privacy markers")
     options = vars(parser.parse_args())
     epsilons, seeds, into = (options.pop(name) for name in ("epsilons", "seeds", "into"))
-    table = []
-    for line in study(Task(**options), epsilons, seeds):
-        print(line, flush=True)  # noqa: T201  # the command's output
-        table.append(line)
-    print(f"\nData: {CREDIT}.")  # noqa: T201  # likewise
-    if into is not None:
-        into.write_text(placed("central-privacy", "\n".join(table), into.read_text("utf-8")), "utf-8")
+    show(study(Task(**options), epsilons, seeds), name="central-privacy", credit=CREDIT, into=into)
 
 
 def study(task: Task, epsilons: Sequence[float], seeds: Sequence[int]) -> Iterator[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from fl.core.vector import Array
 from fl.examples.digits.shares import CREDIT, Digits, Shares, deal, union
 from fl.examples.digits.study import FRAMEWORKS, accuracy, model_of, spec_of
-from fl.examples.tables import placed
+from fl.examples.tables import show
 from fl.main.simulation import simulate
 from fl.main.simulation_crowd import VirtualClient
 from fl.run.spec import RunSpec
@@ -57,13 +57,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="also put the table into this file, between its privacy markers")
     options = vars(parser.parse_args())
     rates, seeds, into = (options.pop(name) for name in ("rates", "seeds", "into"))
-    table = []
-    for line in study(Task(**options), rates, seeds):
-        print(line, flush=True)  # noqa: T201  # the command's output
-        table.append(line)
-    print(f"\nData: {CREDIT}.")  # noqa: T201  # likewise
-    if into is not None:
-        into.write_text(placed("privacy", "\n".join(table), into.read_text("utf-8")), "utf-8")
+    show(study(Task(**options), rates, seeds), name="privacy", credit=CREDIT, into=into)
 
 
 def study(task: Task, rates: Sequence[float], seeds: Sequence[int]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from broker.local import LocalRabbit
 from fl.examples.digits.shares import CREDIT, deal
 from fl.examples.digits.study import ALGORITHMS, FRAMEWORKS, NEAR, Result, central, federated, spec_of
-from fl.examples.tables import placed
+from fl.examples.tables import show
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,9 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="also put the table into this file, between its digits markers")
     options = vars(parser.parse_args())
     through_rabbitmq, into = options.pop("broker"), options.pop("into")
-    table = []
     with ExitStack() as stack:
         url = stack.enter_context(LocalRabbit()).url if through_rabbitmq else f"memory://{uuid4().hex}"
-        for line in study(Asked(**options), url):
-            print(line, flush=True)  # noqa: T201  # the command's output
-            table.append(line)
-    print(f"\nData: {CREDIT}.")  # noqa: T201  # likewise
-    if into is not None:
-        into.write_text(placed("digits", "\n".join(table), into.read_text("utf-8")), "utf-8")
+        show(study(Asked(**options), url), name="digits", credit=CREDIT, into=into)
 
 
 def study(asked: Asked, url: str) -> Iterator[str]:
