@@ -28,7 +28,7 @@ def test_a_file_without_a_place_for_the_table_is_refused_before_anything_is_meas
         file.write_text(text)
     measured = iter(["| a |"])
 
-    with pytest.raises(SystemExit, match="README.md: no lines <!-- it -->"):
+    with pytest.raises(SystemExit, match=r"README\.md: no lines <!-- it -->"):
         show(measured, name="it", credit="nobody's", into=file)
 
     assert next(measured) == "| a |"
